@@ -1,0 +1,197 @@
+"""The small parts every network here is made of, and the only place that resizes.
+
+In: tensors (B, C, H, W). Out: the same, on another grid or with other channels. Nobody else
+interpolates maps, multiplies offsets or knows what `align_corners` means. Paddings are symmetric,
+so a layer of stride 2 turns n into ceil(n / 2) and odd sizes stay aligned (arXiv:1802.02611).
+"""
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from panoptic_deeplab.structures import Outputs
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+NORM_EPSILON = 1e-5
+"""Epsilon of a batch norm where nothing else is asked for; torch's and the paper's code base's."""
+
+
+def resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:
+    """Bring a map to another grid, bilinearly.
+
+    Args:
+        x: (B, C, H, W), floating point.
+        size: (H, W) of the result; the size x already has gives x itself.
+        align_corners: corner samples stay on corner samples (paper) instead of the pixels'
+            outer edges on the outer edges (detectron2).
+
+    Returns:
+        (B, C, *size).
+    """
+    if x.shape[-2] == size[0] and x.shape[-1] == size[1]:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def resize_offset(offset: Tensor, size: Size, *, align_corners: bool) -> Tensor:
+    """Bring offsets to another grid; their values become pixels of that grid.
+
+    Each axis is scaled by its own ratio of sample distances: H_out / H_in, or
+    (H_out - 1) / (H_in - 1) with `align_corners`. # Deviation: public codes use one integer
+    factor, or leave the values alone.
+
+    Args:
+        offset: (B, 2, H, W), (dy, dx) in pixels of its own grid.
+        size: (H, W) of the result.
+        align_corners: as in `resize`.
+
+    Returns:
+        (B, 2, *size), (dy, dx) in pixels of the new grid.
+
+    Raises:
+        ValueError: if offset has not two channels.
+    """
+    if offset.ndim != 4 or offset.shape[1] != 2:
+        raise ValueError(
+            f"offset must have shape (B, 2, H, W), got {tuple(offset.shape)}. "
+            "Channels are (dy, dx); was another head's map passed instead?"
+        )
+    height, width = offset.shape[-2:]
+    if height == size[0] and width == size[1]:
+        return offset
+    dy, dx = torch.split(resize(offset, size, align_corners=align_corners), 1, dim=1)
+    # Two products instead of one with a vector of ratios: those may be symbols during an export.
+    dy = dy * _ratio(height, size[0], align_corners)
+    dx = dx * _ratio(width, size[1], align_corners)
+    return torch.cat([dy, dx], dim=1)
+
+
+def _ratio(before: int, after: int, align_corners: bool) -> float:
+    """How many pixels of the new grid one pixel of the old one spans, along one axis."""
+    if align_corners and before > 1:
+        return (after - 1) / (before - 1)
+    return after / before  # a single sample has no distance between corners
+
+
+def upsample(outputs: Outputs, size: Size, *, align_corners: bool) -> Outputs:
+    """Bring all three maps of the network to one grid, usually the image's.
+
+    Args:
+        outputs: on the network's grid (h, w).
+        size: (H, W) of the result.
+        align_corners: as in `resize`; a property of the model the outputs come from.
+
+    Returns:
+        The same maps on `size`, offsets in its pixels.
+    """
+    return Outputs(
+        semantic=resize(outputs.semantic, size, align_corners=align_corners),
+        center=resize(outputs.center, size, align_corners=align_corners),
+        offset=resize_offset(outputs.offset, size, align_corners=align_corners),
+    )
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch norm and activation; state-dict keys `conv.*` and `norm.*`.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        kernel_size: odd.
+        stride: 1 or 2.
+        dilation: distance between taps.
+        groups: `in_channels` for a depthwise convolution.
+        norm_epsilon: of the batch norm.
+        activation: module put behind; `nn.Identity` for none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        norm_epsilon: float = NORM_EPSILON,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=False,
+        )
+        parts: list[tuple[str, nn.Module]] = [
+            ("conv", conv),
+            ("norm", nn.BatchNorm2d(out_channels, eps=norm_epsilon)),
+        ]
+        if activation is not nn.Identity:
+            parts.append(("activation", activation()))
+        super().__init__(OrderedDict(parts))
+
+
+class SeparableConv(nn.Sequential):
+    """Depthwise k x k, then 1x1, batch norm and ReLU; state-dict keys `depthwise`, `pointwise`.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        kernel_size: of the depthwise part, odd.
+        dilation: of the depthwise part.
+        depthwise_norm: batch norm and ReLU behind the depthwise part too. The paper has none in
+            ASPP, decoder and heads (decided by its parameter count); published PyTorch weights do.
+        norm_epsilon: of the batch norms.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        depthwise_norm: bool = False,
+        norm_epsilon: float = NORM_EPSILON,
+    ) -> None:
+        depthwise: nn.Sequential = ConvNormAct(
+            in_channels,
+            in_channels,
+            kernel_size,
+            dilation=dilation,
+            groups=in_channels,
+            norm_epsilon=norm_epsilon,
+        )
+        if not depthwise_norm:
+            depthwise = nn.Sequential(OrderedDict([("conv", depthwise[0])]))
+        pointwise = ConvNormAct(in_channels, out_channels, 1, norm_epsilon=norm_epsilon)
+        super().__init__(OrderedDict([("depthwise", depthwise), ("pointwise", pointwise)]))
+
+
+def initialize_he(module: nn.Module) -> None:
+    """Draw every convolution's weights from a normal law that keeps the gradients' size.
+
+    He et al. (arXiv:1502.01852), fan-out form, with the fan of one group: torch's own function
+    counts the channels of all groups and would start depthwise convolutions far too small.
+
+    Args:
+        module: changed in place, with everything inside it. Norms start at 1 and 0, biases at 0.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            height, width = part.kernel_size
+            fan_out = height * width * part.out_channels // part.groups
+            nn.init.normal_(part.weight, std=(2.0 / fan_out) ** 0.5)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
