@@ -1,0 +1,44 @@
+"""What every data set offers, whatever its files look like.
+
+A data set is anything with `labels`, a length, and samples by index (`PanopticDataset`); readers
+live in their own files, one per format, each with a `write_example(root)` that writes a tiny valid
+copy of the format for tests and for trying things out. Pictures are read by `read_image`.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from panoptic_deeplab.data.images import read_image
+from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.structures import Sample
+
+__all__ = ["PanopticDataset", "read_image"]
+
+
+@runtime_checkable
+class PanopticDataset(Protocol):
+    """Images with their truth, by index.
+
+    Implementations can be pickled and hold no open files, so that worker processes may share
+    them.
+    """
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Read one image and its truth; `index` is 0..len-1.
+
+        Raises:
+            ValueError: naming the file, if it is damaged or contradicts itself.
+        """
+        ...
+
+    def image_id(self, index: int, /) -> str:
+        """The name of one image, without reading it; unique in the data set."""
+        ...

@@ -1,0 +1,36 @@
+"""Writing files so that nobody ever meets half of one.
+
+Comes in: a path and its whole content. Goes out: the file, complete, or the file that was there
+before, untouched. Checkpoints, result lists and anything else that is read back goes through here.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file in one step: beside its place first, then moved into it.
+
+    A reader, a full disk or a killed process meets the old file or the new one, never a part.
+
+    Args:
+        path: of the file; its folder is made if it is missing.
+        content: all of it.
+
+    Raises:
+        OSError: if the folder cannot be made or written; the old file is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own, so that two processes writing the same file do not share the part.
+    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else the move can reach the disk before the content
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
