@@ -219,6 +219,17 @@ class GroupingConfig(Frozen):
         return self
 
 
+class InferenceConfig(Frozen):
+    """How an image meets the network when it is used; see `predict.py`.
+
+    Attributes:
+        scale: the image is resized by this factor first, the result is at the image's own size
+            all the same. Above 1 for objects of few pixels, below 1 to save time.
+    """
+
+    scale: Annotated[float, Field(gt=0, le=8)] = 1.0
+
+
 class ScheduleConfig(Frozen):
     """Optimisation.
 
@@ -278,5 +289,6 @@ class Experiment(Frozen):
     targets: TargetConfig = TargetConfig()
     loss: LossConfig = LossConfig()
     grouping: GroupingConfig = GroupingConfig()
+    inference: InferenceConfig = InferenceConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig = RunConfig()

@@ -1,0 +1,41 @@
+# Every target makes the virtual environment it needs; a machine with Python 3.11-3.14, git and
+# make is enough. PYTHON chooses the interpreter: make demo PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: setup demo test test-all check format golden clean
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "torch>=2.6"
+	$(PIP) -e ".[fast,log]"
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(PIP) -e ".[fast,log,eval,dev]"
+	touch $@
+
+setup: $(VENV)/.ready-dev      ## everything for working on the package
+
+demo: $(VENV)/.ready           ## predict held-out street scenes, print a table, write pictures
+	$(BIN)/panoptic-deeplab demo
+
+test: $(VENV)/.ready-dev       ## what every change must pass
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-all: $(VENV)/.ready-dev   ## with the slow tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/.ready-dev      ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

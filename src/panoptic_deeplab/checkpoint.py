@@ -1,0 +1,234 @@
+"""One file per model: weights, settings, label space and where they came from.
+
+The file is a safetensors file, so nothing in it is ever executed. Its header carries, as JSON,
+the `Experiment`, the `LabelSpace`, free-form provenance and a format version; the tensors are the
+model's state dict. A training run keeps its optimizer in a second file of the same kind
+(`save_state`), which exists for resuming only.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from panoptic_deeplab.config import Experiment
+from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.model import PanopticDeepLab, build_model
+
+FORMAT = "panoptic_deeplab"
+FORMAT_VERSION = 1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds, ready for use.
+
+    Attributes:
+        model: with its weights, float32, in evaluation mode.
+        labels: the classes it was trained on.
+        experiment: the settings it was trained with.
+        provenance: plain dict: data, seed, steps, results, licence and so on.
+    """
+
+    model: PanopticDeepLab
+    labels: LabelSpace
+    experiment: Experiment
+    provenance: dict[str, Any]
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    labels: LabelSpace,
+    experiment: Experiment,
+    provenance: Mapping[str, Any],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a model file, whole or not at all.
+
+    Args:
+        path: usually ends in `.safetensors`.
+        model: a `PanopticDeepLab`.
+        labels: its classes.
+        experiment: its settings.
+        provenance: anything JSON can hold.
+        dtype: of floating-point weights in the file; float16 halves it. They are float32 again
+            after loading.
+    """
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    header = _header("model", labels, experiment) | {"provenance": json.dumps(dict(provenance))}
+    write_whole(path, serialize(tensors, header))
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a model file; every weight must be there, and none may be left over.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, of another kind, or does not fit its own settings.
+    """
+    tensors, header = _read(path, "model")
+    labels = LabelSpace.from_dict(_parse(header, "labels", path))
+    experiment = _experiment(header, path)
+    model = build_model(experiment.model, labels.num_classes)
+    _load_strictly(model, tensors, path)
+    return Checkpoint(model.eval(), labels, experiment, _parse(header, "provenance", path))
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a run needs to go on as if it had never stopped.
+
+    Attributes:
+        step: number of steps done.
+        labels: of the training data.
+        experiment: settings of the run.
+        best_quality: best validation PQ so far, None before the first validation.
+    """
+
+    step: int
+    labels: LabelSpace
+    experiment: Experiment
+    best_quality: float | None
+
+
+def save_state(
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState
+) -> None:
+    """Write weights, optimizer and progress of a run, whole or not at all."""
+    tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    for number, entry in optimizer.state_dict()["state"].items():
+        for name, value in entry.items():
+            tensors[f"optimizer.{number}.{name}"] = value.detach().cpu().contiguous()
+    progress = {"step": state.step, "best_quality": state.best_quality}
+    header = _header("state", state.labels, state.experiment) | {"progress": json.dumps(progress)}
+    write_whole(path, serialize(tensors, header))
+
+
+def read_state(path: str | Path) -> tuple[TrainingState, dict[str, Tensor]]:
+    """Read a run's progress and its tensors, for `restore`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or of another kind.
+    """
+    tensors, header = _read(path, "state")
+    progress = _parse(header, "progress", path)
+    labels = LabelSpace.from_dict(_parse(header, "labels", path))
+    state = TrainingState(
+        progress["step"], labels, _experiment(header, path), progress["best_quality"]
+    )
+    return state, tensors
+
+
+def restore(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `save_state` stored, bit for bit."""
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    _load_strictly(model, weights, "the run's state")
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, name = key.split(".")
+            entries.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict(
+        {"state": entries, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+
+
+def _header(kind: str, labels: LabelSpace, experiment: Experiment) -> dict[str, str]:
+    return {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "kind": kind,
+        "labels": json.dumps(labels.to_dict()),
+        "experiment": experiment.model_dump_json(),
+    }
+
+
+def _read(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a weights file at {path}, there is none.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            _check_kind(header, kind, path)
+            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}). Was the download or copy "
+            "cut short? Get it again."
+        ) from error
+
+
+def _check_kind(header: Mapping[str, str], kind: str, path: Path) -> None:
+    if header.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is a safetensors file but not one of this package's: its header lacks "
+            f"format={FORMAT!r}."
+        )
+    version = header.get("format_version", "")
+    if not version.isdigit() or int(version) > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version!r}, this package reads up to {FORMAT_VERSION}. "
+            "Update the package."
+        )
+    if header.get("kind") != kind:
+        wanted = {"model": "a model", "state": "a run's resume state"}[kind]
+        raise ValueError(
+            f"{path} holds kind={header.get('kind')!r}, expected {wanted}. A run's folder has "
+            "model.safetensors for use and state.safetensors for resuming."
+        )
+
+
+def _parse(header: Mapping[str, str], key: str, path: str | Path) -> Any:
+    try:
+        return json.loads(header[key])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"The header of {path} has no readable {key!r}.") from error
+
+
+def _experiment(header: Mapping[str, str], path: str | Path) -> Experiment:
+    try:
+        return Experiment.model_validate_json(header.get("experiment", ""))
+    except ValidationError as error:
+        raise ValueError(f"The settings stored in {path} are not valid: {error}") from error
+
+
+def _load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    wrong = [
+        f"{k} is {tuple(tensors[k].shape)}, needs {tuple(own[k].shape)}"
+        for k in own.keys() & tensors.keys()
+        if own[k].shape != tensors[k].shape
+    ]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"The weights of {source} do not fit the model its settings describe: "
+            f"{_listed('missing', missing)}; {_listed('left over', extra)}; "
+            f"{_listed('wrong shape', wrong)}."
+        )
+    model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+
+
+def _listed(title: str, names: list[str]) -> str:
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} {title}" + (f" ({shown})" if names else "")

@@ -1,0 +1,432 @@
+"""The training loop: build, take one step, validate, run.
+
+A run is a folder:
+
+    experiment.json        the settings
+    log.jsonl              one JSON object per line, "kind" is "train" or "validation"
+    tensorboard/           the same as curves
+    pictures/              input, truth, prediction, heat map and offsets of fixed images over time
+    state.safetensors      weights, optimizer, step: what `resume` reads
+    best.safetensors       the model with the best validation PQ so far
+    model.safetensors      the model after the last step
+
+Everything random is a function of (seed, step), never of what came before. So a run that was
+killed and resumed ends, on a CPU, with the same weights bit for bit as one that was not.
+"""
+
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.progress import Progress
+
+
+from panoptic_deeplab.checkpoint import (
+    TrainingState,
+    read_state,
+    restore,
+    save_checkpoint,
+    save_state,
+)
+from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
+from panoptic_deeplab.data import build_dataset, build_loader
+from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.evaluate import Report, evaluate
+from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.losses import Losses, compute_losses
+from panoptic_deeplab.model import PanopticDeepLab, build_model
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.render import training_picture
+from panoptic_deeplab.structures import Batch
+from panoptic_deeplab.version import __version__
+
+STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
+LOG, SETTINGS = "log.jsonl", "experiment.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """What a running training holds; `build` makes it, `run` drives it."""
+
+    experiment: Experiment
+    out: Path
+    device: torch.device
+    model: PanopticDeepLab
+    optimizer: torch.optim.Optimizer
+    training_set: PanopticDataset
+    validation_set: PanopticDataset
+    step: int = 0
+    best_quality: float | None = None
+    stop: bool = False
+    boards: list[Any] = field(default_factory=list)
+
+
+def train(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a model from scratch, or go on where a run stopped.
+
+    Args:
+        experiment: all settings.
+        out: folder of the run, made if need be.
+        resume: go on from the folder's state; a folder without one starts at step 0.
+        device: torch's name; default: a GPU if there is one, else the CPU.
+        progress: shows steps and time left.
+
+    Returns:
+        The model's file. If the run was interrupted (Ctrl-C or SIGTERM) the state is saved, and
+        the path is that of the state.
+
+    Raises:
+        FileExistsError: if the folder holds a run and `resume` is not set.
+        ValueError: if the folder's run had other settings, or the loss is no longer finite.
+    """
+    if experiment.run.threads:
+        torch.set_num_threads(experiment.run.threads)
+    training = build(experiment, Path(out), resume=resume, device=device)
+    with _finish_step_on_signal(training):
+        return run(training, progress)
+
+
+def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None) -> Training:
+    """Make data sets, model and optimizer, and load the state of a run that is resumed."""
+    state_file = out / STATE
+    if state_file.exists() and not resume:
+        raise FileExistsError(
+            f"{out} already holds a run. Resume it (--resume) or choose another folder."
+        )
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    training_set = build_dataset(experiment.data, "train")
+    validation_set = build_dataset(experiment.data, "val")
+    if training_set.labels != validation_set.labels:
+        raise ValueError(
+            f"Training and validation data must have the same classes, got "
+            f"{training_set.labels.names} and {validation_set.labels.names}."
+        )
+    torch.manual_seed(experiment.run.seed)
+    model = build_model(experiment.model, training_set.labels.num_classes)
+    model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=experiment.schedule.learning_rate,
+        weight_decay=experiment.schedule.weight_decay,
+    )  # with the paper's weight decay of 0 this is Adam
+    training = Training(
+        experiment, out, where, model, optimizer, training_set, validation_set
+    )
+    if state_file.exists():
+        _resume(training, state_file)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
+    _cut_log(out / LOG, training.step)
+    return training
+
+
+def run(training: Training, progress: Progress | None) -> Path:
+    """Take the steps that are left, with logs, validations and checkpoints on the way."""
+    experiment = training.experiment
+    total = experiment.schedule.iterations
+    training.boards = _open_boards(training.out)
+    task = progress.add_task("training", total=total, completed=training.step) if progress else None
+    loader = build_loader(training.training_set, experiment, training.step)
+    started, waited = time.perf_counter(), 0.0
+    for batch, waiting in _timed(loader):
+        losses = take_step(training, batch)
+        waited += waiting
+        if progress is not None and task is not None:
+            progress.update(task, completed=training.step)
+        if training.step % experiment.run.log_every == 0 or training.step == total:
+            seconds = time.perf_counter() - started
+            _log_step(training, losses, seconds, waited)
+            started, waited = time.perf_counter(), 0.0
+        last = training.step == total
+        if training.step % experiment.run.validate_every == 0 or last:
+            validate(training, progress, final=last)
+            started, waited = time.perf_counter(), 0.0
+        if training.step % experiment.run.checkpoint_every == 0 or last or training.stop:
+            _save(training)
+        if training.stop and not last:
+            logger.warning("Stopped at step %d; the run resumes from there.", training.step)
+            return training.out / STATE
+    for board in training.boards:
+        board.close()
+    return training.out / MODEL
+
+
+def take_step(training: Training, batch: Batch) -> Losses:
+    """One forward and backward pass and one step of the optimizer.
+
+    Raises:
+        ValueError: if the loss is not finite.
+    """
+    experiment, device = training.experiment, training.device
+    model = training.model.train()
+    rate = learning_rate(experiment.schedule, training.step)
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    # Dropout must not depend on how many random numbers were drawn before a resume.
+    torch.manual_seed(experiment.run.seed * 1_000_003 + training.step)
+    image = batch.image.to(device, memory_format=torch.channels_last)
+    targets = type(batch.targets)(*(t.to(device) for t in batch.targets))
+    with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16(experiment, device)):
+        outputs = model(image)
+    outputs = type(outputs)(*(head.float() for head in outputs))
+    outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
+    losses = compute_losses(outputs, targets, **_loss_arguments(experiment.loss))
+    if not math.isfinite(losses.total.item()):
+        raise ValueError(
+            f"The loss is {losses.total.item()} at step {training.step}, it must be finite. "
+            f"Lower the learning rate ({experiment.schedule.learning_rate:g}) or use "
+            "precision float32; the last checkpoint is kept."
+        )
+    training.optimizer.zero_grad(set_to_none=True)
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    training.optimizer.step()
+    training.step += 1
+    return losses
+
+
+def validate(training: Training, progress: Progress | None, *, final: bool) -> Report:
+    """Evaluate on the validation set, draw pictures, and keep the model if it is the best."""
+    experiment = training.experiment
+    predictor = Predictor(training.model, training.training_set.labels, experiment.grouping)
+    limit = 0 if final else experiment.run.validate_images
+    report = evaluate(predictor, training.validation_set, limit=limit, progress=progress)
+    _draw(training, predictor)
+    line = {"kind": "validation", "step": training.step, **report.to_dict()}
+    _append(training.out / LOG, line)
+    quality = report.panoptic.all.pq
+    for board in training.boards:
+        board.add_scalar("validation/PQ", quality, training.step)
+        board.add_scalar("validation/AP", report.instance.ap, training.step)
+        board.add_scalar("validation/mIoU", report.semantic.miou, training.step)
+    logger.info("step %d: validation %s", training.step, report.summary())
+    if quality is not None and (training.best_quality is None or quality > training.best_quality):
+        training.best_quality = quality
+        _write_model(training, BEST, report.to_dict())
+    if final:
+        _write_model(training, MODEL, report.to_dict())
+    training.model.train()
+    return report
+
+
+def learning_rate(schedule: ScheduleConfig, step: int) -> float:
+    """The rate of step `step` (from 0): poly decay after a linear warm-up.
+
+    Example:
+        >>> config = ScheduleConfig(iterations=100, learning_rate=1.0, poly_power=1.0)
+        >>> learning_rate(config, 0), learning_rate(config, 75)
+        (1.0, 0.25)
+    """
+    rate = schedule.learning_rate * (1 - step / schedule.iterations) ** schedule.poly_power
+    if step < schedule.warmup_iterations:
+        rate *= (step + 1) / schedule.warmup_iterations
+    return rate
+
+
+def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
+    """Whether the network runs in bfloat16; weights, losses and optimizer stay float32."""
+    wanted = experiment.schedule.precision
+    if wanted != "auto":
+        return wanted == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # On CPUs it is slower than float32 unless there are instructions for it.
+    return device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+
+def _loss_arguments(config: LossConfig) -> dict[str, float]:
+    return config.model_dump()
+
+
+def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
+    """Yield each batch with the seconds spent waiting for it."""
+    batches = iter(loader)
+    while True:
+        started = time.perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch, time.perf_counter() - started
+
+
+@contextmanager
+def _finish_step_on_signal(training: Training) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run after the current step, with the state saved."""
+
+    def ask_to_stop(signum: int, frame: FrameType | None) -> None:
+        if training.stop:  # asked twice: at once
+            raise KeyboardInterrupt
+        training.stop = True
+        logger.warning("Finishing this step, then saving. Once more to stop at once.")
+
+    try:
+        before = [(s, signal.signal(s, ask_to_stop)) for s in (signal.SIGINT, signal.SIGTERM)]
+    except ValueError:  # not the main thread: whoever runs us handles signals
+        before = []
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _resume(training: Training, state_file: Path) -> None:
+    state, tensors = read_state(state_file)
+    if state.labels != training.training_set.labels:
+        raise ValueError(
+            f"{state_file} was trained on the classes {state.labels.names}, the data now has "
+            f"{training.training_set.labels.names}. Start a new run."
+        )
+    changed = _differences(state.experiment.model_dump(), training.experiment.model_dump())
+    if changed:
+        raise ValueError(
+            f"{training.out} was started with other settings: {'; '.join(changed)}. Resume with "
+            "the same ones, or start a new run in another folder."
+        )
+    restore(training.model, training.optimizer, tensors)
+    training.step, training.best_quality = state.step, state.best_quality
+    logger.info("Resuming %s at step %d.", training.out, training.step)
+
+
+# Changing these does not change what is learnt.
+_FREE = {"run.pictures", "run.checkpoint_every", "run.log_every", "data.workers", "data.root"}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in new.items():
+        name = prefix + key
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            found += _differences(old[key], value, name + ".")
+        elif old.get(key) != value and name not in _FREE:
+            found.append(f"{name} was {old.get(key)}, now {value}")
+    return found
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the lines of steps that will be taken again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            continue  # the line that was being written when the run was killed
+    write_whole(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _open_boards(out: Path) -> list[Any]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning('No TensorBoard log: pip install "panoptic-deeplab[log]" to have one.')
+        return []
+    return [SummaryWriter(str(out / "tensorboard"))]  # type: ignore[no-untyped-call]
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _log_step(training: Training, losses: Losses, seconds: float, waited: float) -> None:
+    every = training.experiment.run.log_every
+    images = every * training.experiment.schedule.batch_size
+    terms = {name: round(value.item(), 6) for name, value in losses._asdict().items()}
+    rate = learning_rate(training.experiment.schedule, training.step - 1)
+    line = {
+        "kind": "train",
+        "step": training.step,
+        "loss": terms,
+        "learning_rate": rate,
+        "images_per_second": round(images / seconds, 2),
+        "waiting_for_data": round(waited / seconds, 4),
+        "time": round(time.time(), 1),
+    }
+    _append(training.out / LOG, line)
+    for board in training.boards:
+        for name, value in terms.items():
+            board.add_scalar(f"loss/{name}", value, training.step)
+        board.add_scalar("learning_rate", rate, training.step)
+        board.add_scalar("images_per_second", images / seconds, training.step)
+    logger.info(
+        "step %d of %d: loss %.3f (semantic %.3f, center %.3f, offset %.3f), %.1f images/s",
+        training.step,
+        training.experiment.schedule.iterations,
+        terms["total"],
+        terms["semantic"],
+        terms["center"],
+        terms["offset"],
+        images / seconds,
+    )
+
+
+def _draw(training: Training, predictor: Predictor) -> None:
+    """Save one picture per fixed validation image, spread over the set."""
+    wanted = min(training.experiment.run.pictures, len(training.validation_set))
+    folder = training.out / "pictures"
+    folder.mkdir(exist_ok=True)
+    for number in range(wanted):
+        index = number * len(training.validation_set) // wanted
+        sample = training.validation_set[index]
+        prediction = predictor.predict(sample.image)
+        with torch.inference_mode():
+            image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
+            outputs = predictor(image.to(training.device))
+            outputs = training.model.upsample(outputs, (image.shape[2], image.shape[3]))
+        picture = training_picture(
+            sample.image,
+            sample.panoptic,
+            prediction.panoptic,
+            outputs.center[0, 0].float().cpu().numpy(),
+            outputs.offset[0].float().cpu().numpy(),
+            training.training_set.labels,
+        )
+        Image.fromarray(picture).save(folder / f"step_{training.step:07d}_image_{number}.jpg")
+        for board in training.boards:
+            board.add_image(f"image_{number}", picture, training.step, dataformats="HWC")
+
+
+def _save(training: Training) -> None:
+    state = TrainingState(
+        training.step, training.training_set.labels, training.experiment, training.best_quality
+    )
+    save_state(training.out / STATE, training.model, training.optimizer, state)
+
+
+def _write_model(training: Training, name: str, results: dict[str, Any]) -> None:
+    provenance = {
+        "trained_with": f"panoptic-deeplab {__version__}, torch {torch.__version__}",
+        "recipe": training.experiment.name,
+        "seed": training.experiment.run.seed,
+        "step": training.step,
+        "validation": results,
+    }
+    save_checkpoint(
+        training.out / name,
+        training.model,
+        training.training_set.labels,
+        training.experiment,
+        provenance,
+    )
