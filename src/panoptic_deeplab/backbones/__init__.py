@@ -1,0 +1,81 @@
+"""The table of backbones, and the one function that builds from it.
+
+A new backbone is a file with its builder and a line in `BACKBONES`; the contract tests, the
+command line and the table of models follow from the table.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from panoptic_deeplab.backbones.base import Backbone
+from panoptic_deeplab.backbones.mobilenet import (
+    mobilenet_v3_large,
+    mobilenet_v3_large_reduced,
+    mobilenet_v3_small,
+)
+from panoptic_deeplab.backbones.resnet import (
+    resnet50,
+    resnet50_beta,
+    resnet52,
+    resnet101,
+    resnet101_beta,
+    resnext101_32x8d,
+)
+from panoptic_deeplab.labels import near_names
+
+__all__ = ["BACKBONES", "Backbone", "build_backbone"]
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "mobilenet_v3_large": mobilenet_v3_large,
+    "mobilenet_v3_large_reduced": mobilenet_v3_large_reduced,
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "resnet50": resnet50,
+    "resnet50_beta": resnet50_beta,
+    "resnet52": resnet52,
+    "resnet101": resnet101,
+    "resnet101_beta": resnet101_beta,
+    "resnext101_32x8d": resnext101_32x8d,
+}
+"""Name to builder; every builder takes `output_stride` and `norm_epsilon`, and its own options."""
+
+
+def build_backbone(
+    name: str,
+    *,
+    output_stride: int,
+    norm_epsilon: float | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Build a backbone with fresh weights.
+
+    Args:
+        name: in `BACKBONES`.
+        output_stride: input pixels per pixel of the last feature map.
+        norm_epsilon: of its batch norms; None: its own default.
+        options: further arguments of its builder.
+
+    Raises:
+        ValueError: if the name or an option is unknown, naming the nearest ones.
+
+    Example:
+        >>> build_backbone("mobilenet_v3_small", output_stride=16).strides
+        (4, 8, 16, 16)
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"Unknown backbone {name!r}. {near_names(name, list(BACKBONES))}")
+    builder = BACKBONES[name]
+    options = dict(options or {})
+    known = [n for n in inspect.signature(builder).parameters if n not in _SHARED]
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"Backbone {name!r} has no option {option!r}. {near_names(option, known)}"
+            )
+    if norm_epsilon is not None:
+        options["norm_epsilon"] = norm_epsilon
+    return builder(output_stride=output_stride, **options)
+
+
+_SHARED = ("output_stride", "norm_epsilon")
+"""Set by the arguments of `build_backbone`, therefore not among the options."""

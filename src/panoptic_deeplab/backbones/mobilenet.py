@@ -1,0 +1,230 @@
+"""MobileNetV3 large and small, and the reduced large one of Panoptic-DeepLab.
+
+Papers: arXiv:1905.02244 (table 1 and 2; section 6.4 for the reduced last block) and
+arXiv:1911.10194. Widths are those of the paper, TensorFlow's slim, torchvision and timm; modules
+map one to one to timm's `conv_stem`, `blocks.S.I`, so its weights can be converted. The
+classifier is left out.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from panoptic_deeplab.backbones.base import Backbone, StridePlan
+from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
+
+SLIM_NORM_EPSILON = 1e-3
+"""Of TensorFlow's MobileNets, which the paper starts from; timm's and torchvision's own: 1e-5."""
+
+
+class Unit(NamedTuple):
+    """One inverted residual: C of the expansion, the output; stride belongs to the stage."""
+
+    kernel: int
+    expanded: int
+    out: int
+    squeeze: bool
+    activation: type[nn.Module]
+
+
+Stage = tuple[int, tuple[Unit, ...]]
+"""Stride of the first unit, and the units."""
+
+_re = partial(Unit, activation=nn.ReLU)
+_hs = partial(Unit, activation=nn.Hardswish)
+
+LARGE: tuple[Stage, ...] = (
+    (1, (_re(3, 16, 16, False),)),
+    (2, (_re(3, 64, 24, False), _re(3, 72, 24, False))),
+    (2, (_re(5, 72, 40, True), _re(5, 120, 40, True), _re(5, 120, 40, True))),
+    (
+        2,
+        (
+            _hs(3, 240, 80, False),
+            _hs(3, 200, 80, False),
+            _hs(3, 184, 80, False),
+            _hs(3, 184, 80, False),
+        ),
+    ),
+    (1, (_hs(3, 480, 112, True), _hs(3, 672, 112, True))),
+    (2, (_hs(5, 672, 160, True), _hs(5, 960, 160, True), _hs(5, 960, 160, True))),
+)
+"""arXiv:1905.02244, table 1."""
+
+LARGE_REDUCED: tuple[Stage, ...] = (
+    *LARGE[:5],
+    (2, (_hs(5, 336, 80, True), _hs(5, 480, 80, True), _hs(5, 480, 80, True))),
+)
+"""Half the channels in the last block: DeepLab's feature extractor in TensorFlow's models."""
+
+SMALL: tuple[Stage, ...] = (
+    (2, (_re(3, 16, 16, True),)),
+    (2, (_re(3, 72, 24, False), _re(3, 88, 24, False))),
+    (2, (_hs(5, 96, 40, True), _hs(5, 240, 40, True), _hs(5, 240, 40, True))),
+    (1, (_hs(5, 120, 48, True), _hs(5, 144, 48, True))),
+    (2, (_hs(5, 288, 96, True), _hs(5, 576, 96, True), _hs(5, 576, 96, True))),
+)
+"""arXiv:1905.02244, table 2."""
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate computed from the map's mean (arXiv:1709.01507).
+
+    Args:
+        channels: C of input and output; the gate has a quarter inside, rounded to a multiple
+            of 8 (arXiv:1905.02244, section 5.3).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inside = _round_to_eight(channels / 4)
+        self.reduce = nn.Conv2d(channels, inside, 1)
+        self.expand = nn.Conv2d(inside, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        gate = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+        gate = self.expand(nn.functional.relu(self.reduce(gate)))
+        return x * nn.functional.hardsigmoid(gate)
+
+
+def _round_to_eight(channels: float) -> int:
+    """The nearest multiple of 8, but never less than nine tenths of the number (slim's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+class InvertedResidual(nn.Module):
+    """1x1 up, depthwise, squeeze-excite, 1x1 down; identity around it where shapes agree.
+
+    Args:
+        in_channels: C of the input.
+        unit: row of the table.
+        stride: of the depthwise convolution.
+        dilation: of the depthwise convolution.
+        norm_epsilon: of the batch norms.
+    """
+
+    def __init__(
+        self, in_channels: int, unit: Unit, *, stride: int, dilation: int, norm_epsilon: float
+    ) -> None:
+        super().__init__()
+        self.expand: nn.Module = nn.Identity()
+        if unit.expanded != in_channels:
+            self.expand = ConvNormAct(
+                in_channels, unit.expanded, 1, norm_epsilon=norm_epsilon, activation=unit.activation
+            )
+        self.depthwise = ConvNormAct(
+            unit.expanded,
+            unit.expanded,
+            unit.kernel,
+            stride=stride,
+            dilation=dilation,
+            groups=unit.expanded,
+            norm_epsilon=norm_epsilon,
+            activation=unit.activation,
+        )
+        self.squeeze = SqueezeExcite(unit.expanded) if unit.squeeze else nn.Identity()
+        self.project = ConvNormAct(
+            unit.expanded, unit.out, 1, norm_epsilon=norm_epsilon, activation=nn.Identity
+        )
+        self.has_shortcut = stride == 1 and in_channels == unit.out
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both the unit's output and, for the decoder's taps, its depthwise part's.
+
+        Args:
+            x: (B, C_in, H, W).
+
+        Returns:
+            (B, C_out, h, w) and (B, C_expanded, h, w).
+        """
+        inner = self.depthwise(self.expand(x))
+        out = self.project(self.squeeze(inner))
+        return (out + x if self.has_shortcut else out), inner
+
+
+class MobileNetV3(Backbone):
+    """MobileNetV3 up to its last 1x1 convolution.
+
+    Args:
+        stages: the table of units.
+        last_channels: C of the last 1x1 convolution.
+        taps: the stages whose last unit gives a low-level feature.
+        depthwise_taps: take it behind that unit's depthwise part (the paper) instead of at
+            its end.
+        output_stride: 8, 16 or 32.
+        norm_epsilon: of the batch norms.
+    """
+
+    def __init__(
+        self,
+        *,
+        stages: tuple[Stage, ...],
+        last_channels: int,
+        taps: tuple[int, ...],
+        depthwise_taps: bool = False,
+        output_stride: int = 16,
+        norm_epsilon: float = NORM_EPSILON,
+    ) -> None:
+        super().__init__()
+        self.taps = taps
+        self.depthwise_taps = depthwise_taps
+        plan = StridePlan(output_stride)
+        stride, _ = plan.step(2)
+        self.stem = ConvNormAct(
+            3, 16, 3, stride=stride, norm_epsilon=norm_epsilon, activation=nn.Hardswish
+        )
+        channels, strides = [], []
+        in_channels = 16
+        self.stages = nn.ModuleList()
+        for number, (first_stride, units) in enumerate(stages):
+            blocks = nn.ModuleList()
+            for i, unit in enumerate(units):
+                stride, dilation = plan.step(first_stride if i == 0 else 1)
+                blocks.append(
+                    InvertedResidual(
+                        in_channels,
+                        unit,
+                        stride=stride,
+                        dilation=dilation,
+                        norm_epsilon=norm_epsilon,
+                    )
+                )
+                in_channels = unit.out
+            self.stages.append(blocks)
+            if number in taps:
+                channels.append(units[-1].expanded if depthwise_taps else units[-1].out)
+                strides.append(plan.stride)
+        self.head = ConvNormAct(
+            in_channels, last_channels, 1, norm_epsilon=norm_epsilon, activation=nn.Hardswish
+        )
+        self.channels = (*channels, last_channels)
+        self.strides = (*strides, plan.stride)
+        initialize_he(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See `Backbone`."""
+        features = []
+        x = self.stem(x)
+        for number, blocks in enumerate(self.stages):
+            inner = x
+            for block in blocks:  # type: ignore[attr-defined]
+                x, inner = block(x)
+            if number in self.taps:
+                features.append(inner if self.depthwise_taps else x)
+        features.append(self.head(x))
+        return features
+
+
+mobilenet_v3_large = partial(MobileNetV3, stages=LARGE, last_channels=960, taps=(1, 2, 4))
+mobilenet_v3_small = partial(MobileNetV3, stages=SMALL, last_channels=576, taps=(0, 1, 3))
+mobilenet_v3_large_reduced = partial(
+    MobileNetV3,
+    stages=LARGE_REDUCED,
+    last_channels=480,
+    taps=(1, 2, 4),
+    depthwise_taps=True,
+    norm_epsilon=SLIM_NORM_EPSILON,
+)

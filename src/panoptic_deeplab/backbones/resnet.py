@@ -1,0 +1,204 @@
+"""ResNet and ResNeXt, in the forms their published weights come in.
+
+Papers: arXiv:1512.03385, arXiv:1611.05431, dilation and multi-grid arXiv:1706.05587. Two forms
+differ in where a block's stride sits: in its first unit (torchvision, timm, detectron2) or, with
+the identity subsampled beside it, in its last (TensorFlow's slim; "beta" with the DeepLab stem;
+the paper's). Stride always sits in the 3x3 convolution. The classifier is left out.
+"""
+
+from functools import partial
+from typing import Literal
+
+from torch import Tensor, nn
+
+from panoptic_deeplab.backbones.base import Backbone, StridePlan
+from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
+
+STAGE_CHANNELS = (256, 512, 1024, 2048)
+"""C of the four blocks' outputs; inside, a unit has a quarter of it."""
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up, added to the input.
+
+    Args:
+        in_channels: C of the input.
+        width: C inside.
+        out_channels: C of the output.
+        stride: of the 3x3 convolution and the shortcut.
+        dilation: of the 3x3 convolution.
+        groups: of the 3x3 convolution.
+        norm_epsilon: of the batch norms.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        *,
+        stride: int,
+        dilation: int,
+        groups: int,
+        norm_epsilon: float,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.reduce = ConvNormAct(in_channels, width, 1, norm_epsilon=norm_epsilon)
+        self.spatial = ConvNormAct(
+            width,
+            width,
+            3,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            norm_epsilon=norm_epsilon,
+        )
+        self.expand = ConvNormAct(
+            width, out_channels, 1, norm_epsilon=norm_epsilon, activation=nn.Identity
+        )
+        self.shortcut: nn.Module | None = None
+        if in_channels != out_channels:
+            self.shortcut = ConvNormAct(
+                in_channels,
+                out_channels,
+                1,
+                stride=stride,
+                norm_epsilon=norm_epsilon,
+                activation=nn.Identity,
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) to (B, C_out, ceil(H / stride), ceil(W / stride))."""
+        out = self.expand(self.spatial(self.reduce(x)))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]  # slim's subsampled identity
+        return nn.functional.relu(out + x)
+
+
+class ResNet(Backbone):
+    """The four blocks of a ResNet with bottleneck units.
+
+    Args:
+        units: number of units in each block.
+        stem: one 7x7 convolution ("plain") or three 3x3 with 64, 64, 128 channels ("deeplab").
+        stride_unit: the unit of a block that carries its stride. With "last", the low-level
+            features are taken in front of it, at the stride the block works on.
+        multi_grid: further dilation of the last block's units; DeepLabV3's best: (1, 2, 4).
+        dilate_first: also dilate the first unit behind a removed stride (detectron2); torchvision
+            and timm start with the second, which sees the same pixels as the strided network.
+        groups: of the 3x3 convolutions; ResNeXt-101 32x8d: 32.
+        group_width: channels of a group in the first block; ResNeXt-101 32x8d: 8.
+        output_stride: 8, 16 or 32.
+        norm_epsilon: of the batch norms.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: tuple[int, int, int, int],
+        stem: Literal["plain", "deeplab"] = "plain",
+        stride_unit: Literal["first", "last"] = "first",
+        multi_grid: tuple[int, ...] = (1, 1, 1),
+        dilate_first: bool = False,
+        groups: int = 1,
+        group_width: int = 64,
+        output_stride: int = 16,
+        norm_epsilon: float = NORM_EPSILON,
+    ) -> None:
+        super().__init__()
+        _check(stem, stride_unit, multi_grid, units[-1])
+        plan = StridePlan(output_stride)
+        plan.step(2)
+        plan.step(2)  # stem and pooling
+        in_channels = 64 if stem == "plain" else 128
+        self.stem = _stem(stem, norm_epsilon)
+        self.tap_before_last = stride_unit == "last"
+        self.stages = nn.ModuleList()
+        strides = []
+        for block, (count, out_channels) in enumerate(zip(units, STAGE_CHANNELS, strict=True)):
+            strided = _strided_unit(block, count, stride_unit)
+            stage = nn.ModuleList()
+            for i in range(count):
+                before = plan.stride
+                stride, dilation = plan.step(2 if i == strided else 1)
+                if dilate_first:
+                    dilation = plan.dilation
+                stage.append(
+                    Bottleneck(
+                        in_channels,
+                        groups * group_width * 2**block,
+                        out_channels,
+                        stride=stride,
+                        dilation=dilation * (multi_grid[i] if block == 3 else 1),
+                        groups=groups,
+                        norm_epsilon=norm_epsilon,
+                    )
+                )
+                in_channels = out_channels
+            strides.append(before if self.tap_before_last else plan.stride)
+            self.stages.append(stage)
+        self.channels = STAGE_CHANNELS
+        self.strides = tuple(strides)
+        initialize_he(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See `Backbone`."""
+        features: list[Tensor] = []
+        x = nn.functional.max_pool2d(self.stem(x), 3, stride=2, padding=1)
+        for stage in self.stages:
+            before = x
+            for unit in stage:  # type: ignore[attr-defined]
+                before, x = x, unit(x)
+            is_last = len(features) == len(self.stages) - 1
+            features.append(before if self.tap_before_last and not is_last else x)
+        return features
+
+
+def _stem(kind: str, norm_epsilon: float) -> nn.Sequential:
+    """What brings the image to stride 2."""
+    if kind == "plain":
+        return nn.Sequential(ConvNormAct(3, 64, 7, stride=2, norm_epsilon=norm_epsilon))
+    return nn.Sequential(
+        ConvNormAct(3, 64, 3, stride=2, norm_epsilon=norm_epsilon),
+        ConvNormAct(64, 64, 3, norm_epsilon=norm_epsilon),
+        ConvNormAct(64, 128, 3, norm_epsilon=norm_epsilon),
+    )
+
+
+def _strided_unit(block: int, count: int, stride_unit: str) -> int | None:
+    """Which unit of a block carries its stride; None for the block that has none."""
+    if stride_unit == "first":
+        return None if block == 0 else 0  # pooling has just halved the map
+    return None if block == 3 else count - 1
+
+
+def _check(stem: str, stride_unit: str, multi_grid: tuple[int, ...], count: int) -> None:
+    """Refuse options that would silently mean something else.
+
+    Raises:
+        ValueError: if one is unknown or has the wrong length.
+    """
+    if stem not in ("plain", "deeplab"):
+        raise ValueError(f"stem must be 'plain' or 'deeplab', got {stem!r}. Choose one of them.")
+    if stride_unit not in ("first", "last"):
+        raise ValueError(
+            f"stride_unit must be 'first' or 'last', got {stride_unit!r}. Choose one of them."
+        )
+    if len(multi_grid) != count:
+        raise ValueError(
+            f"multi_grid must have one factor for each of the {count} units of the last block, "
+            f"got {tuple(multi_grid)}. Use {(1,) * count} for none."
+        )
+
+
+resnet50 = partial(ResNet, units=(3, 4, 6, 3))
+resnet101 = partial(ResNet, units=(3, 4, 23, 3))
+resnet50_beta = partial(ResNet, units=(3, 4, 6, 3), stem="deeplab", stride_unit="last")
+resnet101_beta = partial(ResNet, units=(3, 4, 23, 3), stem="deeplab", stride_unit="last")
+resnet52 = partial(
+    ResNet, units=(3, 4, 6, 3), stem="deeplab", multi_grid=(1, 2, 4), dilate_first=True
+)
+resnext101_32x8d = partial(ResNet, units=(3, 4, 23, 3), groups=32, group_width=8)
