@@ -1,0 +1,1 @@
+"""Data sets by name, and the endless, repeatable stream of training batches."""

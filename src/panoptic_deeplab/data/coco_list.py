@@ -1,0 +1,253 @@
+"""The list file of COCO's panoptic format, read and checked before anything else is.
+
+In: the JSON with `images`, `annotations` and `categories`. Out: `CocoList`: the label space, one
+entry per image, and all segments in flat arrays, which stay small for a hundred thousand images.
+Format: cocodataset.org/#format-data, "Panoptic Segmentation".
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panoptic_deeplab.labels import ClassInfo, LabelSpace, distinct_colors
+from panoptic_deeplab.structures import Segment
+
+logger = logging.getLogger(__name__)
+
+MAX_SEGMENT_ID = 2**24 - 1
+"""Largest id that red + 256 green + 65536 blue can express."""
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One labelled image of the list.
+
+    Attributes:
+        image_id: its name, unique; see `image_name`.
+        file_name: of the picture, relative to the images' folder.
+        png_name: of the segment ids, relative to the PNG folder.
+        rows: which segments of the list are its own: first and one past the last.
+    """
+
+    image_id: str
+    file_name: str
+    png_name: str
+    rows: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CocoList:
+    """A checked list file.
+
+    Attributes:
+        name: of the file, for messages.
+        labels: classes in the order of their data-set ids.
+        entries: in the file's order.
+        segments: (S, 4) int64: id, class_id, area in pixels, 1 if crowd.
+        scores: (S,) float64, NaN where there is none.
+    """
+
+    name: str
+    labels: LabelSpace
+    entries: tuple[ImageEntry, ...]
+    segments: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+    def segments_of(self, entry: ImageEntry) -> tuple[Segment, ...]:
+        """The listed segments of one image, in the file's order."""
+        first, last = entry.rows
+        return tuple(
+            Segment(number, class_id, area, None if np.isnan(score) else score, bool(crowd))
+            for (number, class_id, area, crowd), score in zip(
+                self.segments[first:last].tolist(), self.scores[first:last].tolist(), strict=True
+            )
+        )
+
+
+def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
+    """Read and check a list file.
+
+    Args:
+        content: of the JSON file.
+        name: of the file, for messages.
+        labels_name: name of the label space.
+
+    Raises:
+        ValueError: naming the file and the entry, if it is no JSON, a part is missing or of the
+            wrong kind, an id occurs twice or is unknown, or nothing is annotated.
+    """
+    whole = _parse(content, name)
+    labels = _read_labels(whole, name, labels_name)
+    images = _read_images(whole, name)
+    entries: list[ImageEntry] = []
+    rows: list[tuple[int, int, int, int]] = []
+    scores: list[float] = []
+    for i, annotation in enumerate(_records(whole, "annotations", name)):
+        where = f"{name}: annotations[{i}]"
+        number = _field(annotation, "image_id", (int, str), where)
+        try:
+            file_name = images.pop(number)
+        except KeyError:
+            raise ValueError(
+                f"{where} has image_id {number!r}: expected the id of an image in 'images' that "
+                "has no annotation yet. Remove the double, or add the image."
+            ) from None
+        first = len(rows)
+        for row, score in _read_segments(annotation, labels, where):
+            rows.append(row)
+            scores.append(score)
+        png_name = _field(annotation, "file_name", str, where)
+        image_id = image_name(number, file_name)
+        entries.append(ImageEntry(image_id, file_name, png_name, (first, len(rows))))
+    if not entries:
+        raise ValueError(
+            f"{name}: expected one annotation per image, got an empty list. Images without labels "
+            "can be predicted, but neither trained on nor evaluated."
+        )
+    if images:
+        logger.warning("%s: %d images have no annotation and are left out.", name, len(images))
+    segments = np.array(rows, np.int64).reshape(-1, 4)
+    return CocoList(name, labels, tuple(entries), segments, np.array(scores, np.float64))
+
+
+def image_name(number: int | str, file_name: str) -> str:
+    """Name an image so that its number in the list can be told from the name.
+
+    Example:
+        >>> image_name(42, "000000000042.jpg"), image_name(7, "a.jpg"), image_name("x", "b.png")
+        ('000000000042', '7', 'x')
+    """
+    stem = PurePosixPath(file_name).stem
+    return stem if image_number(stem) == number else str(number)
+
+
+def image_number(image_id: str) -> int | str:
+    """The `image_id` to write for an image of that name: a number where it is one.
+
+    Example:
+        >>> image_number("000000000042"), image_number("dusk")
+        (42, 'dusk')
+    """
+    return int(image_id) if image_id.isascii() and image_id.isdigit() else image_id
+
+
+def _parse(content: bytes, name: str) -> Mapping[str, Any]:
+    try:
+        whole = json.loads(content)
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ValueError(
+            f"{name}: expected JSON, reading it failed: {error}. The file may be cut short."
+        ) from error
+    if not isinstance(whole, dict):
+        raise ValueError(
+            f"{name}: expected an object with 'images', 'annotations' and 'categories', got "
+            f"{type(whole).__name__}. Name the JSON of the panoptic labels."
+        )
+    return whole
+
+
+def _records(whole: Mapping[str, Any], key: str, name: str) -> list[Mapping[str, Any]]:
+    records = whole.get(key)
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        got = "nothing" if key not in whole else type(records).__name__
+        raise ValueError(
+            f"{name}: expected a list of objects under {key!r}, got {got}. Name the JSON of the "
+            "panoptic labels, as in COCO's panoptic_val2017.json."
+        )
+    return records
+
+
+def _field(
+    record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str
+) -> Any:  # JSON
+    value = record.get(key)
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(k.__name__ for k in kinds)
+        got = repr(value) if key in record else "nothing"
+        hint = _HINTS.get(key, "Correct this entry")
+        raise ValueError(f"{where} needs {key!r} ({wanted}), got {got}. {hint}.")
+    return value
+
+
+_HINTS = {
+    "isthing": "Files of the detection task have no such field; the panoptic task needs 0 or 1",
+    "segments_info": "Files of the detection task list one annotation per object; the panoptic "
+    "task lists one per image",
+    "file_name": "Give it relative to its folder",
+}
+
+
+def _unique(values: Sequence[Any], what: str, name: str) -> None:
+    if len(set(values)) == len(values):
+        return
+    seen: set[Any] = set()
+    double = next(v for v in values if v in seen or seen.add(v))  # type: ignore[func-returns-value]
+    raise ValueError(f"{name}: expected each {what} once, got {double!r} twice. Rename one.")
+
+
+def _read_labels(whole: Mapping[str, Any], name: str, labels_name: str) -> LabelSpace:
+    records = _records(whole, "categories", name)
+    colors = distinct_colors(len(records))
+    classes = []
+    for i, record in enumerate(records):
+        where = f"{name}: categories[{i}]"
+        color = record.get("color", colors[i])
+        if not isinstance(color, list | tuple) or len(color) != 3:
+            raise ValueError(f"{where} needs 'color' as three numbers 0-255, got {color!r}.")
+        classes.append(
+            ClassInfo(
+                name=_field(record, "name", str, where),
+                dataset_id=_field(record, "id", int, where),
+                is_thing=bool(_field(record, "isthing", (int, bool), where)),
+                color=(int(color[0]), int(color[1]), int(color[2])),
+            )
+        )
+    _unique([c.dataset_id for c in classes], "category id", name)
+    # By id, so that two files of one data set agree whatever order they list.
+    return LabelSpace(labels_name, tuple(sorted(classes, key=lambda c: c.dataset_id)))
+
+
+def _read_images(whole: Mapping[str, Any], name: str) -> dict[int | str, str]:
+    """Picture's file name by image id."""
+    pairs = [
+        (
+            _field(record, "id", (int, str), f"{name}: images[{i}]"),
+            _field(record, "file_name", str, f"{name}: images[{i}]"),
+        )
+        for i, record in enumerate(_records(whole, "images", name))
+    ]
+    _unique([number for number, _ in pairs], "image id", name)
+    return dict(pairs)
+
+
+def _read_segments(
+    annotation: Mapping[str, Any], labels: LabelSpace, where: str
+) -> list[tuple[tuple[int, int, int, int], float]]:
+    """((id, class_id, area, crowd), score) per segment."""
+    found = []
+    for j, record in enumerate(_field(annotation, "segments_info", list, where)):
+        here = f"{where}.segments_info[{j}]"
+        number = _field(record, "id", int, here)
+        if not 1 <= number <= MAX_SEGMENT_ID:
+            raise ValueError(
+                f"{here}: expected an id from 1 to {MAX_SEGMENT_ID}, what an RGB pixel can hold "
+                f"(0 is void), got {number}. Number the segments anew."
+            )
+        try:
+            class_id = labels.class_id(_field(record, "category_id", int, here))
+        except ValueError as error:
+            raise ValueError(f"{here} (segment {number}): {error}") from error
+        area = round(_field(record, "area", (int, float), here)) if "area" in record else -1
+        crowd = int(bool(record.get("iscrowd", 0)))
+        score = record.get("score")
+        row = (number, class_id, area, crowd)
+        found.append((row, float("nan") if score is None else float(score)))
+    _unique([row[0] for row, _ in found], "segment id", where)
+    return found
