@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from panoptic_deeplab.depthwise import DepthwiseConv
 from panoptic_deeplab.structures import Outputs
 
 Size = tuple[int, int]
@@ -121,16 +122,21 @@ class ConvNormAct(nn.Sequential):
         norm_epsilon: float = NORM_EPSILON,
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
-        conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=dilation * (kernel_size // 2),
-            dilation=dilation,
-            groups=groups,
-            bias=False,
-        )
+        if groups == in_channels == out_channels:
+            conv: nn.Conv2d = DepthwiseConv(
+                in_channels, kernel_size, stride=stride, dilation=dilation
+            )
+        else:
+            conv = nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride=stride,
+                padding=dilation * (kernel_size // 2),
+                dilation=dilation,
+                groups=groups,
+                bias=False,
+            )
         parts: list[tuple[str, nn.Module]] = [
             ("conv", conv),
             ("norm", nn.BatchNorm2d(out_channels, eps=norm_epsilon)),
