@@ -1,0 +1,72 @@
+"""Reproducible stand-ins for published weights, and features computed from them elsewhere.
+
+`tests/reference/features/<name>.npz` holds what the publisher's own code computed, with weights
+drawn by `draw`, on the image stored beside: entries `os<output stride>/<channels>` with every
+sixteenth channel of one feature map. Loading a backbone with the same weights under the publisher's
+names must give the same numbers.
+"""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FEATURES = Path(__file__).parents[1] / "reference" / "features"
+KEPT_CHANNELS = slice(None, None, 16)
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def draw(key: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """The weight a publisher's key gets: depends on the key, its shape and the seed alone."""
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(1)
+    generator = np.random.Generator(np.random.PCG64([seed, zlib.crc32(key.encode())]))
+    if key.endswith("running_mean") or (key.endswith("bias") and len(shape) == 1):
+        values = generator.normal(0, 0.1, shape)
+    elif len(shape) >= 2:
+        values = generator.normal(0, (1.0 / np.prod(shape[1:])) ** 0.5, shape)
+    else:
+        values = generator.uniform(0.8, 1.2, shape)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def load_standin(module: nn.Module, publisher_key: Callable[[str], str]) -> None:
+    """Fill a module with the stand-in weights of the publisher's keys."""
+    state = module.state_dict()
+    module.load_state_dict({k: draw(publisher_key(k), tuple(v.shape)) for k, v in state.items()})
+
+
+def reference_image(file: np.lib.npyio.NpzFile) -> Tensor:
+    """(1, 3, H, W), normalised with ImageNet's mean and deviation."""
+    image = torch.from_numpy(file["image"]).permute(2, 0, 1)[None].float()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (image - mean) / std
+
+
+def relative_error(ours: Tensor, theirs: np.ndarray) -> float:
+    """Norm of the difference over the norm of the reference."""
+    reference = torch.from_numpy(theirs)
+    return float((ours - reference).norm() / reference.norm())
+
+
+def assert_features_equal(
+    build: Callable[[int], nn.Module], name: str, publisher_key: Callable[[str], str]
+) -> None:
+    """Compare every feature map stored for `name`; `build` takes the output stride."""
+    with np.load(FEATURES / f"{name}.npz") as file:
+        x = reference_image(file)
+        entries = [key for key in file.files if key != "image"]
+        for output_stride in sorted({key.split("/")[0] for key in entries}):
+            model = build(int(output_stride.removeprefix("os"))).eval()
+            load_standin(model, publisher_key)
+            with torch.no_grad():
+                features = {f.shape[1]: f[0, KEPT_CHANNELS] for f in model(x)}
+            for key in entries:
+                if key.startswith(output_stride + "/"):
+                    ours = features[int(key.split("/")[1])]
+                    assert relative_error(ours, file[key]) < 1e-5, key

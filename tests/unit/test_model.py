@@ -1,0 +1,190 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from panoptic_deeplab.config import ModelConfig
+from panoptic_deeplab.model import build_model
+
+SMALL = ModelConfig(
+    backbone="mobilenet_v3_small",
+    aspp_channels=16,
+    semantic_channels=16,
+    semantic_projections=(8, 8),
+    semantic_head_channels=16,
+    instance_channels=16,
+    instance_projections=(8, 8),
+    instance_head_channels=8,
+)
+"""Narrow, so that each test takes milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model(SMALL, 5).eval()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "num_classes", "parameters"),
+    [
+        ("resnet50_beta", 19, 30_039_142),
+        ("resnet50_beta", 65, 30_050_964),
+        ("mobilenet_v3_large_reduced", 19, 3_641_302),
+        ("mobilenet_v3_large_reduced", 65, 3_653_124),
+    ],
+)
+def test_number_of_parameters_is_the_papers(backbone, num_classes, parameters):
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone=backbone), num_classes)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("size", [(33, 33), (64, 96), (65, 97), (50, 131)])
+def test_outputs_lie_at_stride_4(model, size):
+    with torch.no_grad():
+        outputs = model(torch.zeros(2, 3, *size, dtype=torch.uint8))
+    h, w = -(-size[0] // 4), -(-size[1] // 4)
+    assert [tuple(m.shape) for m in outputs] == [(2, 5, h, w), (2, 1, h, w), (2, 2, h, w)]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_atrous_rates_follow_the_output_stride(output_stride):
+    with torch.device("meta"):
+        model = build_model(SMALL.model_copy(update={"output_stride": output_stride}), 5)
+    for decoder in (model.semantic_decoder, model.instance_decoder):
+        rates = [
+            branch.depthwise.conv.dilation[0] * output_stride for branch in decoder.aspp.atrous
+        ]
+        assert rates == [96, 192, 288]  # in input pixels: 6, 12, 18 at stride 16
+
+
+def test_atrous_rates_can_be_set():
+    with torch.device("meta"):
+        model = build_model(SMALL.model_copy(update={"atrous_rates": (1, 2, 3)}), 5)
+    rates = [branch.depthwise.conv.dilation[0] for branch in model.semantic_decoder.aspp.atrous]
+    assert rates == [1, 2, 3]
+
+
+def test_bytes_and_floats_give_the_same(model):
+    image = torch.randint(0, 256, (1, 3, 40, 56), dtype=torch.uint8)
+    with torch.no_grad():
+        for a, b in zip(model(image), model(image.float()), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_pixels_are_normalised_inside():
+    config = SMALL.model_copy(update={"pixel_mean": (10.0, 20.0, 30.0), "pixel_std": (1.0, 2.0, 4)})
+    model = build_model(config, 5).eval()
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    pixel = torch.tensor([11, 22, 26], dtype=torch.uint8).view(1, 3, 1, 1)
+    model(pixel.expand(1, 3, 40, 40))
+    assert seen[0][0, :, 0, 0].tolist() == [1, 1, -1]
+
+
+def test_normalisation_is_no_weight(model):
+    assert not [key for key in model.state_dict() if "pixel" in key]
+
+
+def test_predictors_start_near_zero(model):
+    with torch.no_grad():
+        outputs = model(torch.randint(0, 256, (1, 3, 65, 65), dtype=torch.uint8))
+    assert max(m.abs().max() for m in outputs) < 0.5
+
+
+def test_upsample_uses_the_models_corners(model):
+    with torch.no_grad():
+        outputs = model(torch.zeros(1, 3, 65, 97, dtype=torch.uint8))
+    full = model.upsample(outputs, (65, 97))
+    assert [m.shape[-2:] for m in full] == [(65, 97)] * 3
+    assert torch.equal(full.semantic[..., ::4, ::4], outputs.semantic)  # aligned corners
+
+
+def test_pooling_window_is_given_in_input_pixels():
+    config = SMALL.model_copy(update={"aspp_pooling_size": (65, 128)})
+    with torch.device("meta"):
+        assert build_model(config, 5).semantic_decoder.aspp.pooled.window == (5, 8)
+
+
+def test_more_projections_take_coarser_features():
+    update = {"semantic_projections": (9, 8, 7), "instance_projections": (6,)}
+    model = build_model(SMALL.model_copy(update=update), 5).eval()
+    assert [p.conv.in_channels for p in model.semantic_decoder.project] == [48, 24, 16]
+    assert [p.conv.in_channels for p in model.instance_decoder.project] == [16]
+    assert model(torch.zeros(1, 3, 65, 65)).offset.shape == (1, 2, 17, 17)
+
+
+def test_too_many_projections_are_refused():
+    config = SMALL.model_copy(update={"semantic_projections": (8, 8, 8, 8)})
+    with pytest.raises(ValueError, match=r"needs 1 to 3 projections .* got 4"):
+        build_model(config, 5)
+
+
+def test_epsilon_outside_the_backbone():
+    config = SMALL.model_copy(update={"norm_epsilon": 0.5, "backbone_norm_epsilon": 0.25})
+    model = build_model(config, 5)
+    norms = {n: m.eps for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert all(e == (0.25 if n.startswith("backbone.") else 0.5) for n, e in norms.items())
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 64, 64, 3)])
+def test_other_shapes_are_refused(model, shape):
+    with pytest.raises(ValueError, match=r"shape \(B, 3, H, W\), got"):
+        model(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [(32, 64), (64, 32)])
+def test_small_images_are_refused(model, size):
+    with pytest.raises(ValueError, match=rf"at least 33 pixels, got {size[0]}x{size[1]}"):
+        model(torch.zeros(1, 3, *size))
+
+
+def test_other_types_are_refused(model):
+    with pytest.raises(TypeError, match=r"uint8 or floating point .* got torch\.int64"):
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.int64))
+
+
+def test_one_image_cannot_be_trained_on():
+    with pytest.raises(ValueError, match="batch size of at least 2"):
+        build_model(SMALL, 5).train()(torch.zeros(1, 3, 64, 64))
+
+
+def test_every_parameter_gets_a_gradient():
+    torch.manual_seed(0)
+    model = build_model(SMALL, 5).train()
+    outputs = model(torch.randint(0, 256, (2, 3, 65, 97), dtype=torch.uint8))
+    sum((m * torch.randn_like(m)).sum() for m in outputs).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_exports(model):
+    image = torch.randint(0, 256, (1, 3, 65, 97), dtype=torch.uint8)
+    program = torch.export.export(model, (image,))
+    with torch.no_grad():
+        for ours, reference in zip(program.module()(image), model(image), strict=True):
+            assert torch.allclose(ours, reference, atol=1e-5)
+
+
+KEYS = Path(__file__).parents[1] / "reference" / "keys" / "panoptic_deeplab.txt"
+
+
+def decoder_keys():
+    with torch.device("meta"):
+        state = build_model(ModelConfig(), 19).state_dict()
+    names = [
+        f"{key} {'x'.join(map(str, value.shape))}\n"
+        for key, value in state.items()
+        if not key.startswith("backbone.") and not key.endswith("num_batches_tracked")
+    ]
+    return "".join(names)
+
+
+def test_state_dict_keys_are_frozen():
+    """Written anew by `python tests/unit/test_model.py`, for a change that means to."""
+    assert decoder_keys() == KEYS.read_text()
+
+
+if __name__ == "__main__":
+    KEYS.write_text(decoder_keys())
