@@ -1,0 +1,330 @@
+"""From an image to its segments: load weights, run the network, group its heads.
+
+Comes in: the name of embedded weights or a checkpoint, and images as files, arrays or Pillow
+images of any size. Goes out: a `Prediction` at the image's own size, which draws and saves itself.
+
+    import panoptic_deeplab
+    predictor = panoptic_deeplab.load("default")
+    prediction = predictor.predict("street.jpg")
+    prediction.save("out")
+"""
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from panoptic_deeplab import render
+from panoptic_deeplab.checkpoint import load_checkpoint
+from panoptic_deeplab.config import GroupingConfig, InferenceConfig
+from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
+from panoptic_deeplab.data.images import read_image, to_eight_bits
+from panoptic_deeplab.grouping import group_outputs
+from panoptic_deeplab.labels import LabelSpace, near_names
+from panoptic_deeplab.memory import available_bytes, forward_bytes
+from panoptic_deeplab.model import MIN_SIDE, PanopticDeepLab
+from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
+
+ImageLike = str | Path | NDArray[np.generic] | Image.Image
+
+_CHECK_MEMORY_PX = 4_000_000  # smaller images fit wherever torch itself does
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, as the network saw it, at its own size.
+        panoptic: the segments, at the same size.
+        labels: their classes.
+    """
+
+    image: NDArray[np.uint8]
+    panoptic: PanopticMap
+    labels: LabelSpace
+
+    @property
+    def segment_map(self) -> NDArray[np.int32]:
+        """(H, W) int32, segment id per pixel, 0 where there is none."""
+        return self.panoptic.segment_map
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Things in the order of their centers, then stuff."""
+        return self.panoptic.segments
+
+    def overlay(self, *, scale: int = 1) -> Image.Image:
+        """The image with colours, outlines and names; see `render.overlay`."""
+        return Image.fromarray(render.overlay(self.image, self.panoptic, self.labels, scale=scale))
+
+    def save(self, folder: str | Path, stem: str = "prediction") -> None:
+        """Write `STEM.png` and `STEM.json` (COCO's panoptic form) and `STEM_overlay.png`.
+
+        The segment id of a pixel of `STEM.png` is red + 256 green + 65536 blue. All three files
+        are made in full before the first takes its place.
+
+        Args:
+            folder: made if missing; files of these names are replaced.
+            stem: a file name without ending.
+
+        Raises:
+            ValueError: if `stem` is not a plain file name.
+            OSError: if the folder cannot be written.
+        """
+        if not stem or Path(stem).name != stem:
+            raise ValueError(f"stem must be a file name without folder or ending, got {stem!r}.")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".part-") as part:
+            with CocoPanopticWriter(part, self.labels, name=stem) as writer:
+                writer.add(stem, self.panoptic)
+            overlay = Path(part) / f"{stem}_overlay.png"
+            self.overlay(scale=render.readable_scale(self.panoptic.size)).save(overlay)
+            for file in (Path(part) / stem / f"{stem}.png", overlay, Path(part) / f"{stem}.json"):
+                file.replace(folder / file.name)
+
+
+class Predictor(nn.Module):
+    """A network with its classes and its way of grouping, ready for images.
+
+    Args:
+        model: put into evaluation mode.
+        labels: its classes.
+        grouping: see `GroupingConfig`.
+        inference: see `InferenceConfig`; None: its defaults.
+
+    Raises:
+        ValueError: if model and labels have different numbers of classes.
+    """
+
+    def __init__(
+        self,
+        model: PanopticDeepLab,
+        labels: LabelSpace,
+        grouping: GroupingConfig,
+        inference: InferenceConfig | None = None,
+    ) -> None:
+        super().__init__()
+        if model.num_classes != labels.num_classes:
+            raise ValueError(
+                f"The model has {model.num_classes} classes, label space {labels.name!r} has "
+                f"{labels.num_classes}. Pass the label space the model was trained on."
+            )
+        self.model = model
+        self.labels = labels
+        self.grouping = grouping
+        self.inference = inference or InferenceConfig()
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Run the network alone; see `PanopticDeepLab.forward`."""
+        with torch.inference_mode():
+            outputs: Outputs = self.model(images)
+        return outputs
+
+    def predict(self, image: ImageLike) -> Prediction:
+        """Find the segments of one image.
+
+        Args:
+            image: path of a file; (H, W, 3) RGB or (H, W) grey array of uint8 or uint16 (wider
+                values are scaled as in files, see `to_eight_bits`); or a Pillow image. Any size.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            TypeError: if it is none of these.
+            ValueError: if it is no picture, or an array of another shape or type.
+            MemoryError: if the image is too large for the memory there is.
+        """
+        pixels = to_rgb(image)
+        size = (pixels.shape[0], pixels.shape[1])
+        scaled = _scaled(pixels, self.inference.scale)
+        padded = pad(scaled, self._stride, align_corners=self.model.align_corners)
+        network_size = (padded.shape[0], padded.shape[1])
+        self._check_memory(size, network_size)
+        tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, 3, H, W)
+        try:
+            (panoptic,) = group_outputs(
+                self(tensor),
+                self.labels,
+                size=network_size,
+                crop_size=(scaled.shape[0], scaled.shape[1]),
+                output_size=size,
+                align_corners=self.model.align_corners,
+                **self.grouping.model_dump(),
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise MemoryError(_too_large(size)) from error
+        return Prediction(pixels, panoptic, self.labels)
+
+    @property
+    def _stride(self) -> int:
+        return self.model.backbone.strides[-1]
+
+    def _check_memory(self, size: tuple[int, int], network_size: tuple[int, int]) -> None:
+        """Refuse in words what the system would end without one."""
+        if self.device.type != "cpu" or network_size[0] * network_size[1] < _CHECK_MEMORY_PX:
+            return
+        free = available_bytes()
+        if free is None:
+            return
+        needed = forward_bytes(self.model, network_size)
+        if needed > free:
+            raise MemoryError(_too_large(size, needed, free))
+
+
+def load(name_or_path: str | Path = "default", *, device: str | None = None) -> Predictor:
+    """Make a predictor from embedded weights or from a checkpoint file.
+
+    Args:
+        name_or_path: a name of `embedded_weights()`, or a file such as a run's
+            `model.safetensors`.
+        device: torch's name; None: a GPU if there is one, else the CPU.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+        ValueError: if the file is damaged or not a model of this package.
+    """
+    known = embedded_weights()
+    if str(name_or_path) in known:
+        resource = files("panoptic_deeplab") / "weights" / f"{name_or_path}.safetensors"
+        with as_file(resource) as path:
+            checkpoint = load_checkpoint(path)
+    elif Path(name_or_path).is_file():
+        checkpoint = load_checkpoint(name_or_path)
+    else:
+        raise FileNotFoundError(_no_weights(str(name_or_path), known))
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    experiment = checkpoint.experiment
+    predictor = Predictor(
+        checkpoint.model, checkpoint.labels, experiment.grouping, experiment.inference
+    )
+    return predictor.to(where)
+
+
+def embedded_weights() -> tuple[str, ...]:
+    """Names of the weights that come with the package."""
+    folder = files("panoptic_deeplab") / "weights"
+    if not folder.is_dir():
+        return ()
+    names = (Path(f.name) for f in folder.iterdir())
+    return tuple(sorted(n.stem for n in names if n.suffix == ".safetensors"))
+
+
+def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
+    """Bring an image of any kind to (H, W, 3) uint8 RGB; see `Predictor.predict`."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        # As a file, so that rotation, palettes and transparency are treated in one place.
+        buffer = BytesIO()
+        image.save(buffer, "PNG" if image.mode not in ("CMYK", "YCbCr", "LAB", "HSV") else "TIFF")
+        return read_image(buffer.getvalue(), name="image")
+    if isinstance(image, np.ndarray):
+        return _array_to_rgb(image)
+    raise TypeError(
+        f"An image must be a path, a NumPy array or a Pillow image, got {type(image).__name__}. "
+        "Of a tensor (3, H, W) pass tensor.permute(1, 2, 0).numpy()."
+    )
+
+
+def pad(image: NDArray[np.uint8], stride: int, *, align_corners: bool) -> NDArray[np.uint8]:
+    """Extend an image at the bottom and the right to a size whose feature maps align.
+
+    With `align_corners` sides are n * stride + 1, so that the corners of all feature maps fall on
+    the same pixels, as in training (paper: 1025 x 2049); else n * stride. The last row and
+    column are repeated.
+
+    Args:
+        image: (H, W, 3).
+        stride: the network's largest.
+        align_corners: of the model.
+
+    Returns:
+        (H', W', 3), each side at least `MIN_SIDE`; the image itself where nothing is missing.
+    """
+    extra = 1 if align_corners else 0
+    missing = []
+    for side in image.shape[:2]:
+        steps = -(-(max(side, MIN_SIDE) - extra) // stride)
+        missing.append(steps * stride + extra - side)
+    if not any(missing):
+        return image
+    return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+
+
+def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1:
+        return image
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
+
+
+def _array_to_rgb(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if array.dtype not in (np.uint8, np.uint16):
+        hint = "a float image of 0..1 becomes (255 * image).round().astype(np.uint8)"
+        raise ValueError(
+            f"An image array must be uint8 (0..255) or uint16, got {array.dtype}. Convert it, "
+            f"for instance {hint}."
+        )
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(
+            f"An image array must be (H, W, 3) RGB or (H, W) grey and not empty, got "
+            f"{array.shape}. Drop an alpha channel with image[..., :3]; bring channels to the "
+            "end with image.transpose(1, 2, 0)."
+        )
+    eight = array if array.dtype == np.uint8 else to_eight_bits(array)
+    return np.ascontiguousarray(eight, np.uint8)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch tells on a CPU only by words."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "can't allocate memory" in words or "not enough memory" in words
+    )
+
+
+def _too_large(size: tuple[int, int], needed: int | None = None, free: int | None = None) -> str:
+    shape = f"An image of {size[1]}x{size[0]} pixels (width x height)"
+    if needed is None or free is None:
+        return f"{shape} needs more memory than there is. Make it smaller or cut it into tiles."
+    factor = 0.9 * (free / needed) ** 0.5
+    return (
+        f"{shape} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. Scale it to "
+        f"{int(size[1] * factor)}x{int(size[0] * factor)} or less, or cut it into tiles."
+    )
+
+
+def _no_weights(name: str, known: tuple[str, ...]) -> str:
+    path = Path(name)
+    if path.is_dir():
+        models = sorted(f.name for f in path.glob("*.safetensors"))
+        hint = f"It holds {', '.join(models)}." if models else "It holds no .safetensors file."
+        return f"Expected a weights file, {name} is a folder. {hint}"
+    if path.suffix or len(path.parts) > 1:
+        return f"Expected a weights file at {name}, there is none. Check the path."
+    if not known:
+        return f"No weights named {name!r}: this installation has none. Pass a checkpoint file."
+    return (
+        f"No weights named {name!r}, and no such file. {near_names(name, known)} Embedded are: "
+        f"{', '.join(known)}."
+    )
