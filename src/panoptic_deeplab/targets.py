@@ -66,7 +66,7 @@ def make_targets(
     semantic = class_ids.astype(np.int64)
     if ignore_crowd_in_semantic:
         semantic[is_crowd] = IGNORED
-    # Deviation 8: the weight stays a float; the public codes keep it in 8 bits.
+    # Deviation 11: the weight stays a float; the public codes keep it in 8 bits.
     semantic_weight = np.where(
         draws & (areas < small_instance_area_px), np.float32(small_instance_weight), np.float32(1)
     )

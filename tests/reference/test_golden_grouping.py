@@ -25,7 +25,7 @@ TOP_K = {
     "030_topk_1": 1,
     "031_all_equal_scores_topk": 4,
 }
-# Deviation 5: values that are not finite, and even windows, are refused.
+# Deviations 5 and 6: values that are not finite, and even windows, are refused.
 REFUSED = {
     "023_nms_kernel_even_4": "nms_kernel must be odd",
     "049_offset_inf": "offset head must be finite",

@@ -12,8 +12,8 @@ from panoptic_deeplab.metrics.panoptic import MeanQuality, PanopticQuality
 from panoptic_deeplab.structures import PanopticMap, Segment
 
 CASES = {path.stem: path for path in sorted((Path(__file__).parent / "pq").glob("*.npz"))}
-WRONG_AREA = "025_gt_json_area_wrong"  # Deviation 12: areas are counted
-ID_ZERO = "037_pred_declares_id_0_as_segment"  # Deviation 14: 0 is void, always
+WRONG_AREA = "025_gt_json_area_wrong"  # Deviation 14: areas are counted
+ID_ZERO = "037_pred_declares_id_0_as_segment"  # Deviation 15: 0 is void, always
 ERRORS = {
     "028_pred_id_not_in_json_error": r"Image '0'.*segment 16 is not",
     "029_pred_json_not_in_png_error": r"Image '0'.*segment 99 has none",

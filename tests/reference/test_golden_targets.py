@@ -16,7 +16,7 @@ from panoptic_deeplab.targets import make_targets, measure_segments, segment_ind
 
 CASES = sorted((Path(__file__).parent / "target").glob("*.npz"))
 TWICE = "022_duplicate_segment_id"  # Deviation 10: refused, see below
-FRACTION = "026_fractional_small_weight"  # Deviation 8: kept as a fraction, see below
+FRACTION = "026_fractional_small_weight"  # Deviation 11: kept as a fraction, see below
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -137,7 +137,7 @@ class PanopticQuality:
 
         Args:
             prediction: its areas are counted, not read from its list.
-            truth: the same (Deviation 12).
+            truth: the same (Deviation 14).
             image_id: for messages.
             joint: `count_joint` of the two, if it is at hand.
 
