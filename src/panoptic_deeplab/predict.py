@@ -151,17 +151,15 @@ class Predictor(nn.Module):
         """
         pixels = to_rgb(image)
         size = (pixels.shape[0], pixels.shape[1])
-        scaled = _scaled(pixels, self.inference.scale)
-        padded = pad(scaled, self._stride, align_corners=self.model.align_corners)
-        network_size = (padded.shape[0], padded.shape[1])
+        tensor, crop_size = self._prepare(pixels)
+        network_size = (tensor.shape[2], tensor.shape[3])
         self._check_memory(size, network_size)
-        tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)  # (1, 3, H, W)
         try:
             (panoptic,) = group_outputs(
                 self(tensor),
                 self.labels,
                 size=network_size,
-                crop_size=(scaled.shape[0], scaled.shape[1]),
+                crop_size=crop_size,
                 output_size=size,
                 align_corners=self.model.align_corners,
                 **self.grouping.model_dump(),
@@ -172,9 +170,27 @@ class Predictor(nn.Module):
             raise MemoryError(_too_large(size)) from error
         return Prediction(pixels, panoptic, self.labels)
 
-    @property
-    def _stride(self) -> int:
-        return self.model.backbone.strides[-1]
+    def outputs(self, image: ImageLike) -> Outputs:
+        """What the heads say about one image, for pictures and for study.
+
+        Args:
+            image: as for `predict`.
+
+        Returns:
+            float32 on the image's grid times `inference.scale`, with B = 1.
+        """
+        tensor, (height, width) = self._prepare(to_rgb(image))
+        with torch.inference_mode():
+            full = self.model.upsample(self(tensor), (tensor.shape[2], tensor.shape[3]))
+        return Outputs(*(head[:, :, :height, :width].float() for head in full))
+
+    def _prepare(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
+        """The network's input (1, 3, H, W), scaled and padded, and its size without padding."""
+        scaled = _scaled(pixels, self.inference.scale)
+        stride = self.model.backbone.strides[-1]
+        padded = pad(scaled, stride, align_corners=self.model.align_corners)
+        tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
+        return tensor, (scaled.shape[0], scaled.shape[1])
 
     def _check_memory(self, size: tuple[int, int], network_size: tuple[int, int]) -> None:
         """Refuse in words what the system would end without one."""

@@ -3,9 +3,7 @@
 Time, machine and result of each stand in `docs/models.md` and `docs/results.md`. A variant calls
 another recipe and changes fields with `model_copy`.
 
-The three recipes here train compact models from scratch in about half an hour to an hour on two
-CPU cores. They share a network: MobileNetV3 with narrow decoders, since on a CPU the depthwise
-5x5 convolutions at stride 4 cost more than the whole backbone.
+The three recipes here train one compact network from scratch, in about an hour on a CPU core.
 """
 
 from collections.abc import Callable
@@ -25,15 +23,20 @@ from panoptic_deeplab.config import (
 from panoptic_deeplab.labels import near_names
 
 
-def compact_model(backbone: str) -> ModelConfig:
-    """A network of 2 to 4 million weights: the paper's form with half the decoder's width."""
+def compact_model() -> ModelConfig:
+    """A network of 4.5 million weights that trains on a CPU: the paper's form, narrower.
+
+    Output stride 32 instead of the paper's 16 saves a third of the time and widens the view; a
+    decoder of a quarter of the paper's width saves another sixth (measured on one core).
+    """
     return ModelConfig(
-        backbone=backbone,
+        backbone="mobilenet_v3_large",
+        output_stride=32,
         aspp_channels=128,
-        semantic_channels=96,
-        semantic_projections=(48, 24),
-        semantic_head_channels=64,
-        instance_channels=96,
+        semantic_channels=64,
+        semantic_projections=(32, 16),
+        semantic_head_channels=48,
+        instance_channels=64,
         instance_projections=(32, 16),
         instance_head_channels=32,
     )
@@ -46,7 +49,7 @@ def synthetic() -> Experiment:
     """
     return Experiment(
         name="synthetic",
-        model=compact_model("mobilenet_v3_large"),
+        model=compact_model(),
         data=DataConfig(format="synthetic", size=(192, 384), val_images=100),
         augment=AugmentConfig(
             crop_size=(193, 385),
@@ -57,12 +60,12 @@ def synthetic() -> Experiment:
             saturation=0.1,
         ),
         targets=TargetConfig(sigma_px=6.0, small_instance_area_px=24 * 24),
-        loss=LossConfig(hardest_fraction=0.2),
+        loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.2),
         grouping=GroupingConfig(stuff_area_px=64),
         schedule=ScheduleConfig(
-            iterations=2400, batch_size=8, learning_rate=2e-3, warmup_iterations=100
+            iterations=1600, batch_size=8, learning_rate=2e-3, warmup_iterations=1600
         ),
-        run=RunConfig(validate_every=400, validate_images=50, checkpoint_every=200),
+        run=RunConfig(validate_every=400, validate_images=40, checkpoint_every=200),
     )
 
 
@@ -75,7 +78,7 @@ def nuclei() -> Experiment:
     """
     return Experiment(
         name="nuclei",
-        model=compact_model("mobilenet_v3_large"),
+        model=compact_model(),
         data=DataConfig(format="coco_panoptic"),
         augment=AugmentConfig(
             crop_size=(257, 257),
@@ -89,13 +92,13 @@ def nuclei() -> Experiment:
             invert=0.1,
         ),
         targets=TargetConfig(sigma_px=6.0, small_instance_area_px=32 * 32),
-        loss=LossConfig(hardest_fraction=0.3),
+        loss=LossConfig(center_weight=100.0, offset_weight=0.05, hardest_fraction=0.3),
         grouping=GroupingConfig(nms_kernel=7, top_k=2000, stuff_area_px=64),
         inference=InferenceConfig(scale=2.0),
         schedule=ScheduleConfig(
-            iterations=5000, batch_size=8, learning_rate=2e-3, warmup_iterations=100
+            iterations=2400, batch_size=8, learning_rate=2e-3, warmup_iterations=100
         ),
-        run=RunConfig(validate_every=1000, checkpoint_every=250),
+        run=RunConfig(validate_every=600, validate_images=22, checkpoint_every=200),
     )
 
 
@@ -106,24 +109,24 @@ def facades() -> Experiment:
     """
     return Experiment(
         name="facades",
-        model=compact_model("mobilenet_v3_large"),
+        model=compact_model(),
         data=DataConfig(format="coco_panoptic"),
         augment=AugmentConfig(
-            crop_size=(385, 385),
-            min_scale=0.6,
-            max_scale=1.5,
+            crop_size=(321, 321),
+            min_scale=0.5,
+            max_scale=1.3,
             brightness=0.2,
             contrast=0.3,
             saturation=0.3,
             hue=0.05,
         ),
         targets=TargetConfig(sigma_px=6.0, small_instance_area_px=32 * 32),
-        loss=LossConfig(hardest_fraction=0.3),
+        loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.3),
         grouping=GroupingConfig(top_k=400, stuff_area_px=512),
         schedule=ScheduleConfig(
-            iterations=4000, batch_size=8, learning_rate=2e-3, warmup_iterations=200
+            iterations=2000, batch_size=8, learning_rate=2e-3, warmup_iterations=200
         ),
-        run=RunConfig(validate_every=1000, checkpoint_every=250),
+        run=RunConfig(validate_every=500, validate_images=30, checkpoint_every=200),
     )
 
 

@@ -30,7 +30,6 @@ import torch
 from PIL import Image
 from rich.progress import Progress
 
-
 from panoptic_deeplab.checkpoint import (
     TrainingState,
     read_state,
@@ -128,9 +127,7 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
         lr=experiment.schedule.learning_rate,
         weight_decay=experiment.schedule.weight_decay,
     )  # with the paper's weight decay of 0 this is Adam
-    training = Training(
-        experiment, out, where, model, optimizer, training_set, validation_set
-    )
+    training = Training(experiment, out, where, model, optimizer, training_set, validation_set)
     if state_file.exists():
         _resume(training, state_file)
     out.mkdir(parents=True, exist_ok=True)
@@ -206,17 +203,19 @@ def take_step(training: Training, batch: Batch) -> Losses:
 def validate(training: Training, progress: Progress | None, *, final: bool) -> Report:
     """Evaluate on the validation set, draw pictures, and keep the model if it is the best."""
     experiment = training.experiment
-    predictor = Predictor(training.model, training.training_set.labels, experiment.grouping)
+    labels = training.training_set.labels
+    predictor = Predictor(training.model, labels, experiment.grouping, experiment.inference)
     limit = 0 if final else experiment.run.validate_images
     report = evaluate(predictor, training.validation_set, limit=limit, progress=progress)
     _draw(training, predictor)
     line = {"kind": "validation", "step": training.step, **report.to_dict()}
     _append(training.out / LOG, line)
     quality = report.panoptic.all.pq
+    values = {"PQ": quality, "AP": report.instance.ap, "mIoU": report.semantic.mean}
     for board in training.boards:
-        board.add_scalar("validation/PQ", quality, training.step)
-        board.add_scalar("validation/AP", report.instance.ap, training.step)
-        board.add_scalar("validation/mIoU", report.semantic.miou, training.step)
+        for name, value in values.items():
+            if value is not None:  # None: no segment of the kind in truth and prediction
+                board.add_scalar(f"validation/{name}", value, training.step)
     logger.info("step %d: validation %s", training.step, report.summary())
     if quality is not None and (training.best_quality is None or quality > training.best_quality):
         training.best_quality = quality
@@ -391,16 +390,13 @@ def _draw(training: Training, predictor: Predictor) -> None:
         index = number * len(training.validation_set) // wanted
         sample = training.validation_set[index]
         prediction = predictor.predict(sample.image)
-        with torch.inference_mode():
-            image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
-            outputs = predictor(image.to(training.device))
-            outputs = training.model.upsample(outputs, (image.shape[2], image.shape[3]))
+        outputs = predictor.outputs(sample.image)
         picture = training_picture(
             sample.image,
             sample.panoptic,
             prediction.panoptic,
-            outputs.center[0, 0].float().cpu().numpy(),
-            outputs.offset[0].float().cpu().numpy(),
+            outputs.center[0].cpu().numpy(),
+            outputs.offset[0].cpu().numpy(),
             training.training_set.labels,
         )
         Image.fromarray(picture).save(folder / f"step_{training.step:07d}_image_{number}.jpg")
