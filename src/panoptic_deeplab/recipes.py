@@ -63,7 +63,7 @@ def synthetic() -> Experiment:
         loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.2),
         grouping=GroupingConfig(stuff_area_px=64),
         schedule=ScheduleConfig(
-            iterations=1600, batch_size=8, learning_rate=2e-3, warmup_iterations=1600
+            iterations=1600, batch_size=8, learning_rate=2e-3, warmup_iterations=100
         ),
         run=RunConfig(validate_every=400, validate_images=40, checkpoint_every=200),
     )
