@@ -8,6 +8,7 @@ from standins import assert_features_equal
 from panoptic_deeplab.backbones.mobilenet import (
     InvertedResidual,
     SqueezeExcite,
+    mobilenet_v2,
     mobilenet_v3_large,
     mobilenet_v3_large_reduced,
     mobilenet_v3_small,
@@ -51,6 +52,7 @@ def test_features_equal_timm(builder, name, last_stage):
         (mobilenet_v3_large, 2_971_952),  # timm's, without classifier
         (mobilenet_v3_small, 927_008),
         (mobilenet_v3_large_reduced, 1_379_184),
+        (mobilenet_v2, 3_504_872 - 1_281_000 - 412_160),  # less classifier and last 1x1
     ],
 )
 def test_number_of_parameters(builder, parameters):

@@ -10,6 +10,7 @@ from typing import Any
 
 from panoptic_deeplab.backbones.base import Backbone
 from panoptic_deeplab.backbones.mobilenet import (
+    mobilenet_v2,
     mobilenet_v3_large,
     mobilenet_v3_large_reduced,
     mobilenet_v3_small,
@@ -22,11 +23,13 @@ from panoptic_deeplab.backbones.resnet import (
     resnet101_beta,
     resnext101_32x8d,
 )
+from panoptic_deeplab.backbones.xception import xception41, xception65, xception71
 from panoptic_deeplab.labels import near_names
 
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3_large": mobilenet_v3_large,
     "mobilenet_v3_large_reduced": mobilenet_v3_large_reduced,
     "mobilenet_v3_small": mobilenet_v3_small,
@@ -36,8 +39,14 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet101": resnet101,
     "resnet101_beta": resnet101_beta,
     "resnext101_32x8d": resnext101_32x8d,
+    "xception41": xception41,
+    "xception65": xception65,
+    "xception71": xception71,
 }
 """Name to builder; every builder takes `output_stride` and `norm_epsilon`, and its own options."""
+
+_SHARED = ("output_stride", "norm_epsilon")
+"""Set by the arguments of `build_backbone`, therefore not among the options."""
 
 
 def build_backbone(
@@ -75,7 +84,3 @@ def build_backbone(
     if norm_epsilon is not None:
         options["norm_epsilon"] = norm_epsilon
     return builder(output_stride=output_stride, **options)
-
-
-_SHARED = ("output_stride", "norm_epsilon")
-"""Set by the arguments of `build_backbone`, therefore not among the options."""

@@ -1,12 +1,18 @@
 """What every backbone promises, and how strides turn into dilation.
 
-In: a normalised image (B, 3, H, W). Out: one feature map per stage, from fine to coarse. The
-first lies at stride 4, the second at stride 8, a third, where there is one before the last, at
-the next coarser grid; the last is what the ASPP reads. The decoders take the last one and, from
-the fine end, as many of the others as they have low-level projections.
+In: a normalised image (B, 3, H, W). Out: one feature map per stage. The last is what the ASPP
+reads. The others are low-level features, from fine to coarse: stride 4, stride 8 and, where there
+is a third, the next coarser grid; the decoders take as many from the fine end as they have
+projections.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Backbone(nn.Module):
@@ -15,10 +21,13 @@ class Backbone(nn.Module):
     Attributes:
         channels: C of each returned map.
         strides: input pixels per pixel of each returned map.
+        checkpointing: while training, keep only the blocks' inputs and compute the rest again
+            during the backward pass: far less memory for about a third more time.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    checkpointing: bool = False
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute the features.
@@ -30,6 +39,76 @@ class Backbone(nn.Module):
             One (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) per stage.
         """
         raise NotImplementedError
+
+    def run(self, block: nn.Module, x: Any) -> Any:
+        """Call one block of the network, with `checkpointing` if that is on."""
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return block(x)
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _resting_statistics(block)
+
+        return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _resting_statistics(block: nn.Module) -> Iterator[None]:
+    """The second run of a checkpointed block must not move the running statistics again."""
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.sub_(1)
+
+
+class DropPath(nn.Module):
+    """Leaves out a block's contribution for whole images at random while training.
+
+    Stochastic depth (arXiv:1603.09382). What is kept is scaled up, so that the mean stays.
+
+    Args:
+        rate: probability of leaving out, below 1.
+        is_scheduled: the rate rises linearly from 0 with `progress` (NASNet, arXiv:1707.07012).
+
+    Attributes:
+        progress: share of the training that is done; see `set_progress`.
+    """
+
+    def __init__(self, rate: float, *, is_scheduled: bool = False) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(
+                f"drop_path must be at least 0 and below 1, got {rate}. Use 0 for none."
+            )
+        self.rate = rate
+        self.is_scheduled = is_scheduled
+        self.progress = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        rate = self.rate * (self.progress if self.is_scheduled else 1.0)
+        if not self.training or rate == 0:
+            return x
+        kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= rate
+        return x * (kept / (1 - rate)).to(x.dtype)
+
+
+def set_progress(model: nn.Module, progress: float) -> None:
+    """Tell every scheduled `DropPath` in a model how far the training is.
+
+    Args:
+        model: the network, or any part of it.
+        progress: 0 at the first step, 1 at the last.
+    """
+    for part in model.modules():
+        if isinstance(part, DropPath):
+            part.progress = min(max(progress, 0.0), 1.0)
 
 
 class StridePlan:

@@ -1,9 +1,9 @@
-"""MobileNetV3 large and small, and the reduced large one of Panoptic-DeepLab.
+"""MobileNetV3 large and small, the reduced large one of Panoptic-DeepLab, and MobileNetV2.
 
-Papers: arXiv:1905.02244 (table 1 and 2; section 6.4 for the reduced last block) and
-arXiv:1911.10194. Widths are those of the paper, TensorFlow's slim, torchvision and timm; modules
-map one to one to timm's `conv_stem`, `blocks.S.I`, so its weights can be converted. The
-classifier is left out.
+Papers: arXiv:1905.02244 (tables 1 and 2; section 6.4 for the reduced last block),
+arXiv:1801.04381 (table 2) and arXiv:1911.10194. Widths are those of the papers, TensorFlow's slim,
+torchvision and timm; modules map one to one to timm's `conv_stem`, `blocks.S.I`, so its weights
+can be converted. The classifier is left out.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, StridePlan
+from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan
 from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
 
 SLIM_NORM_EPSILON = 1e-3
@@ -19,7 +19,7 @@ SLIM_NORM_EPSILON = 1e-3
 
 
 class Unit(NamedTuple):
-    """One inverted residual: C of the expansion, the output; stride belongs to the stage."""
+    """One inverted residual: kernel, C of the expansion and the output, what is inside."""
 
     kernel: int
     expanded: int
@@ -33,6 +33,7 @@ Stage = tuple[int, tuple[Unit, ...]]
 
 _re = partial(Unit, activation=nn.ReLU)
 _hs = partial(Unit, activation=nn.Hardswish)
+_r6 = partial(Unit, kernel=3, squeeze=False, activation=nn.ReLU6)
 
 LARGE: tuple[Stage, ...] = (
     (1, (_re(3, 16, 16, False),)),
@@ -66,6 +67,17 @@ SMALL: tuple[Stage, ...] = (
     (2, (_hs(5, 288, 96, True), _hs(5, 576, 96, True), _hs(5, 576, 96, True))),
 )
 """arXiv:1905.02244, table 2."""
+
+V2: tuple[Stage, ...] = (
+    (1, (_r6(expanded=32, out=16),)),
+    (2, (_r6(expanded=96, out=24), _r6(expanded=144, out=24))),
+    (2, (_r6(expanded=144, out=32), *(_r6(expanded=192, out=32),) * 2)),
+    (2, (_r6(expanded=192, out=64), *(_r6(expanded=384, out=64),) * 3)),
+    (1, (_r6(expanded=384, out=96), *(_r6(expanded=576, out=96),) * 2)),
+    (2, (_r6(expanded=576, out=160), *(_r6(expanded=960, out=160),) * 2)),
+    (1, (_r6(expanded=960, out=320),)),
+)
+"""arXiv:1801.04381, table 2."""
 
 
 class SqueezeExcite(nn.Module):
@@ -104,10 +116,18 @@ class InvertedResidual(nn.Module):
         stride: of the depthwise convolution.
         dilation: of the depthwise convolution.
         norm_epsilon: of the batch norms.
+        drop_path: see `DropPath`.
     """
 
     def __init__(
-        self, in_channels: int, unit: Unit, *, stride: int, dilation: int, norm_epsilon: float
+        self,
+        in_channels: int,
+        unit: Unit,
+        *,
+        stride: int,
+        dilation: int,
+        norm_epsilon: float,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.expand: nn.Module = nn.Identity()
@@ -130,6 +150,7 @@ class InvertedResidual(nn.Module):
             unit.expanded, unit.out, 1, norm_epsilon=norm_epsilon, activation=nn.Identity
         )
         self.has_shortcut = stride == 1 and in_channels == unit.out
+        self.drop_path = DropPath(drop_path) if drop_path and self.has_shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both the unit's output and, for the decoder's taps, its depthwise part's.
@@ -142,31 +163,37 @@ class InvertedResidual(nn.Module):
         """
         inner = self.depthwise(self.expand(x))
         out = self.project(self.squeeze(inner))
-        return (out + x if self.has_shortcut else out), inner
+        return (self.drop_path(out) + x if self.has_shortcut else out), inner
 
 
-class MobileNetV3(Backbone):
-    """MobileNetV3 up to its last 1x1 convolution.
+class MobileNet(Backbone):
+    """MobileNetV2 or V3 up to its last 1x1 convolution.
 
     Args:
         stages: the table of units.
-        last_channels: C of the last 1x1 convolution.
+        stem_channels: C of the first convolution.
+        activation: behind the first and the last convolution.
+        last_channels: C of the last 1x1 convolution; None: there is none, as DeepLab uses V2.
         taps: the stages whose last unit gives a low-level feature.
         depthwise_taps: take it behind that unit's depthwise part (the paper) instead of at
             its end.
         output_stride: 8, 16 or 32.
         norm_epsilon: of the batch norms.
+        drop_path: rate of the last unit's `DropPath`, rising linearly up to it.
     """
 
     def __init__(
         self,
         *,
         stages: tuple[Stage, ...],
-        last_channels: int,
+        stem_channels: int = 16,
+        activation: type[nn.Module] = nn.Hardswish,
+        last_channels: int | None,
         taps: tuple[int, ...],
         depthwise_taps: bool = False,
         output_stride: int = 16,
         norm_epsilon: float = NORM_EPSILON,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.taps = taps
@@ -174,14 +201,16 @@ class MobileNetV3(Backbone):
         plan = StridePlan(output_stride)
         stride, _ = plan.step(2)
         self.stem = ConvNormAct(
-            3, 16, 3, stride=stride, norm_epsilon=norm_epsilon, activation=nn.Hardswish
+            3, stem_channels, 3, stride=stride, norm_epsilon=norm_epsilon, activation=activation
         )
         channels, strides = [], []
-        in_channels = 16
+        in_channels, count = stem_channels, 0
+        total = sum(len(units) for _, units in stages)
         self.stages = nn.ModuleList()
         for number, (first_stride, units) in enumerate(stages):
             blocks = nn.ModuleList()
             for i, unit in enumerate(units):
+                count += 1
                 stride, dilation = plan.step(first_stride if i == 0 else 1)
                 blocks.append(
                     InvertedResidual(
@@ -190,6 +219,7 @@ class MobileNetV3(Backbone):
                         stride=stride,
                         dilation=dilation,
                         norm_epsilon=norm_epsilon,
+                        drop_path=drop_path * count / total,
                     )
                 )
                 in_channels = unit.out
@@ -197,10 +227,13 @@ class MobileNetV3(Backbone):
             if number in taps:
                 channels.append(units[-1].expanded if depthwise_taps else units[-1].out)
                 strides.append(plan.stride)
-        self.head = ConvNormAct(
-            in_channels, last_channels, 1, norm_epsilon=norm_epsilon, activation=nn.Hardswish
-        )
-        self.channels = (*channels, last_channels)
+        self.head: nn.Module = nn.Identity()
+        if last_channels is not None:
+            self.head = ConvNormAct(
+                in_channels, last_channels, 1, norm_epsilon=norm_epsilon, activation=activation
+            )
+            in_channels = last_channels
+        self.channels = (*channels, in_channels)
         self.strides = (*strides, plan.stride)
         initialize_he(self)
 
@@ -211,17 +244,25 @@ class MobileNetV3(Backbone):
         for number, blocks in enumerate(self.stages):
             inner = x
             for block in blocks:  # type: ignore[attr-defined]
-                x, inner = block(x)
+                x, inner = self.run(block, x)
             if number in self.taps:
                 features.append(inner if self.depthwise_taps else x)
         features.append(self.head(x))
         return features
 
 
-mobilenet_v3_large = partial(MobileNetV3, stages=LARGE, last_channels=960, taps=(1, 2, 4))
-mobilenet_v3_small = partial(MobileNetV3, stages=SMALL, last_channels=576, taps=(0, 1, 3))
+mobilenet_v2 = partial(
+    MobileNet,
+    stages=V2,
+    stem_channels=32,
+    activation=nn.ReLU6,
+    last_channels=None,
+    taps=(1, 2, 4),
+)
+mobilenet_v3_large = partial(MobileNet, stages=LARGE, last_channels=960, taps=(1, 2, 4))
+mobilenet_v3_small = partial(MobileNet, stages=SMALL, last_channels=576, taps=(0, 1, 3))
 mobilenet_v3_large_reduced = partial(
-    MobileNetV3,
+    MobileNet,
     stages=LARGE_REDUCED,
     last_channels=480,
     taps=(1, 2, 4),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, StridePlan
+from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan
 from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
 
 STAGE_CHANNELS = (256, 512, 1024, 2048)
@@ -29,6 +29,7 @@ class Bottleneck(nn.Module):
         dilation: of the 3x3 convolution.
         groups: of the 3x3 convolution.
         norm_epsilon: of the batch norms.
+        drop_path: see `DropPath`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Bottleneck(nn.Module):
         dilation: int,
         groups: int,
         norm_epsilon: float,
+        drop_path: float,
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -57,6 +59,7 @@ class Bottleneck(nn.Module):
         self.expand = ConvNormAct(
             width, out_channels, 1, norm_epsilon=norm_epsilon, activation=nn.Identity
         )
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.shortcut: nn.Module | None = None
         if in_channels != out_channels:
             self.shortcut = ConvNormAct(
@@ -70,7 +73,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, ceil(H / stride), ceil(W / stride))."""
-        out = self.expand(self.spatial(self.reduce(x)))
+        out = self.drop_path(self.expand(self.spatial(self.reduce(x))))
         if self.shortcut is not None:
             x = self.shortcut(x)
         elif self.stride > 1:
@@ -93,6 +96,7 @@ class ResNet(Backbone):
         group_width: channels of a group in the first block; ResNeXt-101 32x8d: 8.
         output_stride: 8, 16 or 32.
         norm_epsilon: of the batch norms.
+        drop_path: rate of the last unit's `DropPath`, rising linearly up to it.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class ResNet(Backbone):
         group_width: int = 64,
         output_stride: int = 16,
         norm_epsilon: float = NORM_EPSILON,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         _check(stem, stride_unit, multi_grid, units[-1])
@@ -117,11 +122,12 @@ class ResNet(Backbone):
         self.stem = _stem(stem, norm_epsilon)
         self.tap_before_last = stride_unit == "last"
         self.stages = nn.ModuleList()
-        strides = []
+        strides, number = [], 0
         for block, (count, out_channels) in enumerate(zip(units, STAGE_CHANNELS, strict=True)):
             strided = _strided_unit(block, count, stride_unit)
             stage = nn.ModuleList()
             for i in range(count):
+                number += 1
                 before = plan.stride
                 stride, dilation = plan.step(2 if i == strided else 1)
                 if dilate_first:
@@ -135,6 +141,7 @@ class ResNet(Backbone):
                         dilation=dilation * (multi_grid[i] if block == 3 else 1),
                         groups=groups,
                         norm_epsilon=norm_epsilon,
+                        drop_path=drop_path * number / sum(units),
                     )
                 )
                 in_channels = out_channels
@@ -151,7 +158,7 @@ class ResNet(Backbone):
         for stage in self.stages:
             before = x
             for unit in stage:  # type: ignore[attr-defined]
-                before, x = x, unit(x)
+                before, x = x, self.run(unit, x)
             is_last = len(features) == len(self.stages) - 1
             features.append(before if self.tap_before_last and not is_last else x)
         return features
