@@ -1,104 +1,126 @@
 """The stream of training batches, repeatable from any step.
 
-In: a data set and the settings. Out: `Batch`es. What stands at position p of the stream is a
-function of (seed, p) alone, so a resumed run meets the images an unbroken one would have met, with
-any number of workers.
+In: a data set and the settings. Out: `Batch`es. What stands at position p of the stream, image,
+random changes and all, depends on the seed and p alone: a resumed run meets the images an unbroken
+one would have met, with any number of workers.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from panoptic_deeplab.config import AugmentConfig, Experiment, TargetConfig
+from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.data.base import PanopticDataset
-from panoptic_deeplab.structures import Batch, Targets
+from panoptic_deeplab.structures import Batch
 from panoptic_deeplab.targets import make_targets
 from panoptic_deeplab.transforms import augment
 
 # Two streams of chance per seed, so that the order of images says nothing about their crops.
 _ORDER, _AUGMENT = 0, 1
 
+_PREFETCH = 4  # batches per worker made ahead, so that one slow image does not stop the network
+
 
 class TrainingSet(Dataset[Batch]):
     """The stream as a map: position -> one augmented image with its targets.
 
+    Each epoch goes through all images, in an order of its own.
+
     Args:
         dataset: where the images come from.
-        augment_config: random changes.
-        target_config: how truth becomes targets.
-        seed: of order and changes.
+        experiment: augmentation, targets, seed, and the length of the run.
 
     Raises:
         ValueError: if the data set is empty.
     """
 
-    def __init__(
-        self,
-        dataset: PanopticDataset,
-        augment_config: AugmentConfig,
-        target_config: TargetConfig,
-        seed: int,
-    ) -> None:
+    def __init__(self, dataset: PanopticDataset, experiment: Experiment) -> None:
         if len(dataset) == 0:
-            raise ValueError("Training needs at least one image, the training split has none.")
+            raise ValueError(
+                "Training needs at least one image, the training split has none. Check data.root "
+                "and data.train_split."
+            )
         self._dataset = dataset
-        self._augment = augment_config.model_dump()
-        self._targets = target_config.model_dump()
-        self._seed = seed
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._seed = experiment.run.seed
+        self._augment = experiment.augment.model_dump()
+        self._pad_color = _whole(experiment.model.pixel_mean)
+        self._targets = experiment.targets.model_dump()
+        self._length = experiment.schedule.iterations * experiment.schedule.batch_size
+
+    def __len__(self) -> int:
+        """Positions of the whole run."""
+        return self._length
 
     def __getitem__(self, position: int) -> Batch:
-        """Image (3, H, W) uint8 and targets without B, at a position from 0 to infinity.
+        """Image (3, H, W) uint8 and targets without B, at a position from 0 on.
 
         Raises:
             ValueError: naming the image, if it cannot be read.
         """
         epoch, place = divmod(position, len(self._dataset))
-        if epoch != self._epoch:
-            generator = np.random.default_rng((self._seed, _ORDER, epoch))
-            self._epoch, self._order = epoch, generator.permutation(len(self._dataset))
+        index = int(_order(self._seed, epoch, len(self._dataset))[place])
         generator = np.random.default_rng((self._seed, _AUGMENT, position))
-        sample = augment(self._dataset[int(self._order[place])], generator, **self._augment)
-        assert sample.panoptic is not None  # augment refuses images without truth
+        sample = augment(
+            self._dataset[index], generator, pad_color=self._pad_color, **self._augment
+        )
+        assert sample.panoptic is not None, "augment refuses images without truth"
         targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
         image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
         return Batch(torch.from_numpy(image), targets)
 
 
 def build_loader(
-    dataset: PanopticDataset, experiment: Experiment, first_step: int
+    dataset: PanopticDataset, experiment: Experiment, first_step: int = 0
 ) -> DataLoader[Batch]:
-    """Batches of the steps from `first_step` to the last one.
+    """Batches of the steps from `first_step` to the last one, in order.
+
+    Step s holds the positions s * B to s * B + B - 1 of the stream.
 
     Args:
         dataset: the training split.
         experiment: batch size, steps, seed, augmentation, targets, workers.
         first_step: 0, or the step to resume at.
     """
-    schedule, workers = experiment.schedule, experiment.data.workers
+    stream = TrainingSet(dataset, experiment)
+    batch_size, workers = experiment.schedule.batch_size, experiment.data.workers
     return DataLoader(
-        TrainingSet(dataset, experiment.augment, experiment.targets, experiment.run.seed),
-        batch_sampler=list(_positions(first_step, schedule.iterations, schedule.batch_size)),
+        stream,
+        batch_size=batch_size,
+        sampler=_Rest(first_step * batch_size, len(stream)),
         num_workers=workers,
-        collate_fn=collate,
         worker_init_fn=_one_thread,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_PREFETCH if workers else None,
+        # Its own: the loader draws a number at its start, which must not move dropout's dice.
+        generator=torch.Generator().manual_seed(experiment.run.seed),
     )
 
 
-def collate(samples: list[Batch]) -> Batch:
-    """Stack single images and their targets into a batch."""
-    image = torch.stack([sample.image for sample in samples])
-    maps = zip(*(sample.targets for sample in samples), strict=True)
-    return Batch(image, Targets(*(torch.stack(each) for each in maps)))
+class _Rest(Sampler[int]):
+    """Positions from the first to the end, in order."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self._positions = range(first, end)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
-def _positions(first_step: int, last_step: int, batch_size: int) -> Iterator[range]:
-    for step in range(first_step, last_step):
-        yield range(step * batch_size, (step + 1) * batch_size)
+@lru_cache(maxsize=2)  # a batch may lie across two epochs
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
+
+
+def _whole(color: tuple[float, float, float]) -> tuple[int, int, int]:
+    red, green, blue = (min(255, max(0, round(c))) for c in color)
+    return red, green, blue
 
 
 def _one_thread(worker: int) -> None:
