@@ -152,6 +152,8 @@ class Canvas:
         Args:
             spots: ellipses: center x, y and half axes x, y in picture pixels.
         """
+        if not spots:
+            return
         scale = FINER * 2**_SHIFT
         mask = np.zeros(self.ids.shape, np.uint8)
         strength = round(255 * self.light.shadow)
@@ -159,9 +161,10 @@ class Canvas:
             center = (round(x * scale), round(y * scale))
             axes = (max(1, round(half_x * scale)), max(1, round(half_y * scale)))
             cv2.ellipse(mask, center, axes, 0, 0, 360, strength, -1, cv2.LINE_8, _SHIFT)
-        soft = cv2.boxFilter(mask, -1, (2 * FINER + 1, 2 * FINER + 1))
+        top = int(max(0, min((y - half_y) * FINER for _, y, _, half_y in spots) - 4 * FINER))
+        soft = cv2.boxFilter(mask[top:], -1, (2 * FINER + 1, 2 * FINER + 1))
         light = cv2.merge([255 - np.asarray(soft)] * 3)
-        cv2.multiply(self.image, light, self.image, scale=1 / 255)
+        self.image[top:] = cv2.multiply(self.image[top:], light, scale=1 / 255)
 
     def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """The picture (H, W, 3) and its ids (H, W)."""

@@ -216,9 +216,10 @@ def leafy_tree(brush: Brush, generator: np.random.Generator) -> None:
     sun = brush.canvas.light.sun
     brush.polygon([(-0.2, 0), (-0.11, 2.4), (0.11, 2.4), (0.2, 0)], (98, 74, 56))
     width, up = generator.uniform(1.0, 1.5), generator.uniform(3.3, 3.9)
-    angles, reach = generator.uniform(0, 2 * np.pi, 22), np.sqrt(generator.uniform(0, 1, 22))
+    brush.disc(0.0, up - 0.2, 0.95, tone(green, 0.7))
+    angles, reach = generator.uniform(0, 2 * np.pi, 16), np.sqrt(generator.uniform(0, 1, 16))
     for i, (angle, far) in enumerate(zip(angles, reach, strict=True)):
-        rise = i / 21  # later blobs lie higher, towards the sun, and are lighter and smaller
+        rise = i / 15  # later blobs lie higher, towards the sun, and are lighter and smaller
         x = width * far * np.cos(angle) * (1 - 0.4 * rise) + 0.35 * sun * rise
         y = up + 0.95 * far * np.sin(angle) * (1 - 0.4 * rise) + 0.35 * rise
         brush.disc(x, y, 0.85 - 0.45 * rise, tone(green, 0.7 + 0.5 * rise))

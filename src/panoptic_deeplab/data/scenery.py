@@ -24,7 +24,7 @@ ROOFS: tuple[Color, ...] = ((156, 78, 62), (120, 62, 54), (92, 92, 102), (138, 1
 DOORS: tuple[Color, ...] = ((92, 60, 46), (52, 84, 74), (46, 60, 92), (128, 48, 48))
 AWNINGS: tuple[Color, ...] = ((190, 58, 58), (52, 116, 96), (56, 92, 156), (226, 162, 62))
 LAMPLIGHT: Color = (255, 214, 128)
-STOREY_M = 2.9
+STOREY_M = 2.7
 
 _SKIES: tuple[tuple[str, Color, Color, tuple[float, float, float], float, float], ...] = (
     # name, top, horizon, tint, strength of shadows, share of lit windows
@@ -56,7 +56,7 @@ def draw_light(generator: np.random.Generator) -> Light:
     _, top, low, tint, shadow, lit = _SKIES[int(generator.integers(len(_SKIES)))]
     level = generator.uniform(0.88, 1.06)
     red, green, blue = (t * level for t in tint)
-    sun = float(generator.uniform(0.3, 1.0) * generator.choice([-1, 1]))
+    sun = float(generator.uniform(-1.0, 1.0))
     return Light(top, low, (red, green, blue), shadow, sun, lit)
 
 
@@ -66,7 +66,7 @@ def paint_sky(canvas: Canvas, generator: np.random.Generator, number: int) -> No
     share = np.linspace(0, 1.3, height)[:, None].clip(0, 1)
     top, low = np.array(canvas.light.sky_top), np.array(canvas.light.sky_low)
     column = ((1 - share) * top + share * low)[:, None].astype(np.uint8)  # (2H, 1, 3)
-    cv2.resize(column, (width, height), canvas.image, interpolation=cv2.INTER_NEAREST)
+    canvas.image = np.asarray(cv2.repeat(column, 1, width), np.uint8)
     canvas.ids[:] = number
     for _ in range(int(generator.integers(0, 4))):
         x, y = generator.uniform(0, width), generator.uniform(0, 0.4 * height)
@@ -88,7 +88,8 @@ def paint_hills(canvas: Canvas, generator: np.random.Generator, number: int) -> 
         0.04 + 0.015 * np.sin(x / height * 5 + waves[0]) + 0.01 * np.sin(x / height * 17 + waves[1])
     )
     y = camera.horizon - height * rise
-    ends = [(width, camera.horizon + 2), (0, camera.horizon + 2)]
+    low = camera.horizon + 0.1 * height  # the ground covers what is too much
+    ends = [(width, low), (0, low)]
     shape = np.concatenate([np.stack([x, y], axis=1), ends])
     canvas.polygons(shape, (96, 128, 92), number, depth=60.0)
 
@@ -177,6 +178,11 @@ def paint_ground_across(
         canvas.polygons(joints, tone(pavement, 0.86), depth=5.0)
 
 
+def house_height(storeys: int) -> float:
+    """Up to the eaves, in metres."""
+    return STOREY_M * storeys + 0.5
+
+
 class Facade:
     """The street front of one house.
 
@@ -185,7 +191,7 @@ class Facade:
         number: segment id.
         turn: from (along, up, inward) metres to (x, y, z) metres.
         length: along the street, metres.
-        height: up to the eaves, metres.
+        storeys: with the ground floor.
     """
 
     def __init__(
@@ -194,10 +200,10 @@ class Facade:
         number: int,
         turn: Callable[[NDArray[np.float64]], NDArray[np.float64]],
         length: float,
-        height: float,
+        storeys: int,
     ) -> None:
         self.canvas, self.number, self.turn = canvas, number, turn
-        self.length, self.height = length, height
+        self.length, self.storeys, self.height = length, storeys, house_height(storeys)
         middle = turn(np.array([[length / 2, 0.0, 0.0]]))
         self.depth = float(middle[0, 2])
 
@@ -236,7 +242,7 @@ def paint_house(facade: Facade, generator: np.random.Generator) -> None:
 
 def _paint_windows(facade: Facade, generator: np.random.Generator, wall: Color) -> None:
     bays = max(1, round(facade.length / generator.uniform(1.7, 2.4)))
-    storeys = max(1, int((facade.height - 0.6) / STOREY_M))
+    storeys = facade.storeys
     pitch = facade.length / bays
     wide, tall = pitch * generator.uniform(0.42, 0.58), generator.uniform(1.2, 1.7)
     low = np.repeat(np.arange(1, storeys) * STOREY_M + 0.75, bays)
@@ -289,13 +295,14 @@ def paint_houses_along(
     for start, end in reversed(list(pairwise(ends))):
         if generator.random() < 0.12 and start > 12:
             continue  # a gap
-        height = STOREY_M * int(generator.integers(2, 5)) + 0.7
+        storeys = int(generator.integers(2, 5))
+        height = house_height(storeys)
 
         def turn(local: NDArray[np.float64], start: float = start) -> NDArray[np.float64]:
             placed = local[..., [2, 1, 0]] * (side, 1, 1)
             return np.asarray(placed + np.array([side * edge, 0, start]))
 
-        facade = Facade(canvas, number, turn, end - start - 0.1, height)
+        facade = Facade(canvas, number, turn, end - start - 0.1, storeys)
         gable = [(side * edge, 0, start), (side * (edge + 9), 0, start),
                  (side * (edge + 9), height, start), (side * edge, height, start)]  # fmt: skip
         canvas.surface(gable, tone((176, 160, 146), generator.uniform(0.6, 0.85)), number)
@@ -312,10 +319,10 @@ def paint_houses_across(
         length = generator.uniform(5, 10)
         if generator.random() < 0.1:
             x += generator.uniform(2, 5)  # a gap
-        height = STOREY_M * int(generator.integers(2, 5)) * generator.uniform(0.8, 0.95) + 0.6
+        storeys = (1, 2, 2, 3)[int(generator.integers(4))]
 
         def turn(local: NDArray[np.float64], x: float = x) -> NDArray[np.float64]:
             return np.asarray(local + np.array([x, 0, distance]))
 
-        paint_house(Facade(canvas, number, turn, length, height), generator)
+        paint_house(Facade(canvas, number, turn, length, storeys), generator)
         x += length
