@@ -40,16 +40,29 @@ class ModelConfig(Frozen):
         aspp_pooling_size: (H, W) in input pixels of the pooling window, stride 1; None: the
             whole map.
         aspp_dropout: after the ASPP's fusion; supplement's code base: 0.1.
+        decoder: joins low-level features step by step with 5x5 convolutions (paper), or at once
+            with one feature and two 3x3 ones ("deeplabv3plus"; supplement, Table 1).
+        decoder_separable: depthwise-separable convolutions in decoder and heads (paper), or two
+            plain 3x3 in place of each 5x5 (detectron2 without DSConv).
+        center_head_separable: the same for the center head; None: as the others. False in
+            detectron2's DSConv weights.
+        instance_branch: an ASPP and a decoder of its own ("dual", paper), its own decoder on the
+            semantic branch's ASPP ("shared_aspp"), no more than its heads ("shared"; all three:
+            paper, ablation table), or "none": semantic segmentation alone, center and offset 0.
         semantic_channels: width of the semantic decoder; paper: 256.
         semantic_projections: widths of the low-level features, from coarse to fine (stride 8,
             then 4); paper: (64, 32).
-        semantic_head_channels: width inside the semantic head; paper: 256.
+        semantic_head_channels: width inside the semantic head; paper: 256; None: no convolution
+            in front of the predictor (DeepLabV3+).
         instance_channels: width of the instance decoder; paper: 128.
         instance_projections: as above; paper: (32, 16).
         instance_head_channels: width inside the center and the offset head; paper: 32.
         depthwise_norm: batch norm and ReLU between the depthwise and the 1x1 part of separable
             convolutions of ASPP, decoder and heads; paper: no; published PyTorch weights: yes.
         align_corners: of every bilinear resize; paper and bowenc0221: yes, detectron2: no.
+        norm: "batch" (paper), "sync" (batch norm over all GPUs), "group" (arXiv:1803.08494, for
+            batches of one or two images) or "frozen" (batch norm with fixed statistics).
+        backbone_norm: of the backbone; None: as `norm`.
         norm_epsilon: of the batch norms of ASPP, decoder and heads; paper's code base: 1e-5.
         backbone_norm_epsilon: of the backbone's; None: the backbone's own default.
         pixel_mean: per channel RGB, in 0-255 units; paper's code base: 127.5.
@@ -65,14 +78,20 @@ class ModelConfig(Frozen):
     aspp_pooling: Literal["norm", "bias", "plain"] = "norm"
     aspp_pooling_size: Size | None = None
     aspp_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    decoder: Literal["panoptic_deeplab", "deeplabv3plus"] = "panoptic_deeplab"
+    decoder_separable: bool = True
+    center_head_separable: bool | None = None
+    instance_branch: Literal["dual", "shared_aspp", "shared", "none"] = "dual"
     semantic_channels: Positive = 256
     semantic_projections: tuple[Positive, ...] = (64, 32)
-    semantic_head_channels: Positive = 256
+    semantic_head_channels: Positive | None = 256
     instance_channels: Positive = 128
     instance_projections: tuple[Positive, ...] = (32, 16)
     instance_head_channels: Positive = 32
     depthwise_norm: bool = False
     align_corners: bool = True
+    norm: Literal["batch", "sync", "group", "frozen"] = "batch"
+    backbone_norm: Literal["batch", "sync", "group", "frozen"] | None = None
     norm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
     backbone_norm_epsilon: Annotated[float, Field(gt=0)] | None = None
     pixel_mean: tuple[float, float, float] = (127.5, 127.5, 127.5)

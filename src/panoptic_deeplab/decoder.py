@@ -3,10 +3,12 @@
 In: the backbone's features. Out: (B, C, h, w) at stride 4. Panoptic-DeepLab has two branches
 (semantic and instance), each with its own ASPP, and three heads (arXiv:1911.10194, section 3.1;
 widths and counts from its supplement). Convolutions are depthwise-separable without norm between
-the parts, as its parameter count demands, unless asked otherwise.
+the parts, as its parameter count demands, unless asked otherwise. The decoder of DeepLabV3+
+(arXiv:1802.02611) is the same branch with one low-level feature and other convolutions.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -16,6 +18,69 @@ from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, SeparableConv, re
 
 Pooling = Literal["norm", "bias", "plain"]
 """Form of the ASPP's pooled branch: batch norm (paper), bias (detectron2), none (bowenc0221)."""
+
+Convs = Literal["separable_5x5", "separable_3x3_twice", "plain_3x3_twice"]
+"""What refines a map: the paper's decoder and heads, DeepLabV3+'s decoder, detectron2's plain
+form. They look equally far."""
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    separable: bool,
+    dilation: int = 1,
+    depthwise_norm: bool,
+    norm_epsilon: float,
+) -> nn.Module:
+    """A separable or a plain convolution, with norm and ReLU."""
+    if separable:
+        return SeparableConv(
+            in_channels,
+            out_channels,
+            kernel_size,
+            dilation=dilation,
+            depthwise_norm=depthwise_norm,
+            norm_epsilon=norm_epsilon,
+        )
+    return ConvNormAct(
+        in_channels, out_channels, kernel_size, dilation=dilation, norm_epsilon=norm_epsilon
+    )
+
+
+def refine(
+    widths: tuple[int, int, int],
+    form: Convs,
+    *,
+    depthwise_norm: bool,
+    norm_epsilon: float,
+) -> nn.Module:
+    """What refines a map in a decoder or head.
+
+    Args:
+        widths: C of the input, between two convolutions where there are two, of the output.
+        form: see `Convs`.
+        depthwise_norm: see `SeparableConv`.
+        norm_epsilon: of the batch norms.
+    """
+    if form == "separable_5x5":
+        return SeparableConv(
+            widths[0], widths[2], 5, depthwise_norm=depthwise_norm, norm_epsilon=norm_epsilon
+        )
+    return nn.Sequential(
+        *(
+            conv(
+                before,
+                after,
+                3,
+                separable=form == "separable_3x3_twice",
+                depthwise_norm=depthwise_norm,
+                norm_epsilon=norm_epsilon,
+            )
+            for before, after in pairwise(widths)
+        )
+    )
 
 
 class PooledBranch(nn.Module):
@@ -140,58 +205,44 @@ class ASPP(nn.Module):
         return out
 
 
-def conv(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    *,
-    separable: bool,
-    dilation: int = 1,
-    depthwise_norm: bool,
-    norm_epsilon: float,
-) -> nn.Module:
-    """A separable or a plain convolution with norm and ReLU."""
-    if separable:
-        return SeparableConv(
-            in_channels,
-            out_channels,
-            kernel_size,
-            dilation=dilation,
-            depthwise_norm=depthwise_norm,
-            norm_epsilon=norm_epsilon,
-        )
-    return ConvNormAct(
-        in_channels, out_channels, kernel_size, dilation=dilation, norm_epsilon=norm_epsilon
-    )
-
-
 class Branch(nn.Module):
-    """ASPP, then step by step towards stride 4: upsample, join a low-level feature, 5x5.
+    """ASPP, then step by step towards stride 4: upsample, join a low-level feature, refine.
 
     Args:
-        aspp: the branch's own.
-        aspp_channels: C of its output.
+        aspp: the branch's own; None: it decodes another branch's.
+        aspp_channels: C of the ASPP's output.
         low_channels: C of the low-level features, from coarse to fine.
         projections: C each is brought to first; paper: (64, 32) semantic, (32, 16) instance.
         out_channels: C of the result; paper: 256 semantic, 128 instance.
+        form: of the convolutions behind each joining.
         depthwise_norm: see `SeparableConv`.
         align_corners: of the upsampling.
         norm_epsilon: of the batch norms.
+
+    Raises:
+        ValueError: if there is nothing to join and the ASPP has another width than the result.
     """
 
     def __init__(
         self,
-        aspp: ASPP,
+        aspp: ASPP | None,
         *,
         aspp_channels: int,
         low_channels: Sequence[int],
         projections: Sequence[int],
         out_channels: int,
+        form: Convs = "separable_5x5",
         depthwise_norm: bool = False,
         align_corners: bool = True,
         norm_epsilon: float = NORM_EPSILON,
     ) -> None:
         super().__init__()
+        if not projections and out_channels != aspp_channels:
+            raise ValueError(
+                "A decoder without projections is its ASPP and must be as wide, got "
+                f"{out_channels} and {aspp_channels} channels. Set semantic_channels and "
+                "instance_channels to aspp_channels, or add projections."
+            )
         self.align_corners = align_corners
         self.aspp = aspp
         self.project = nn.ModuleList()
@@ -200,27 +251,32 @@ class Branch(nn.Module):
         for low, projected in zip(low_channels, projections, strict=True):
             self.project.append(ConvNormAct(low, projected, 1, norm_epsilon=norm_epsilon))
             self.fuse.append(
-                SeparableConv(
-                    in_channels + projected,
-                    out_channels,
-                    5,
+                refine(
+                    (in_channels + projected, out_channels, out_channels),
+                    form,
                     depthwise_norm=depthwise_norm,
                     norm_epsilon=norm_epsilon,
                 )
             )
             in_channels = out_channels
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def pyramid(self, features: Sequence[Tensor]) -> Tensor:
+        """The ASPP's view of the last feature, (B, C_aspp, h, w) on its grid."""
+        assert self.aspp is not None, "this branch decodes another branch's ASPP"
+        out: Tensor = self.aspp(features[-1])
+        return out
+
+    def forward(self, features: Sequence[Tensor], pyramid: Tensor) -> Tensor:
         """Decode one branch.
 
         Args:
-            features: the backbone's, from fine to coarse; the last goes to the ASPP, and of the
-                others the finest are joined, one per projection.
+            features: the backbone's; the finest are joined, one per projection.
+            pyramid: (B, C_aspp, h, w), from `pyramid` of this branch or another.
 
         Returns:
             (B, C_out, h, w) on the grid of the first feature.
         """
-        x: Tensor = self.aspp(features[-1])
+        x = pyramid
         low_level = features[: len(self.project)]
         for low, project, fuse in zip(reversed(low_level), self.project, self.fuse, strict=True):
             size = (low.shape[-2], low.shape[-1])
@@ -230,12 +286,14 @@ class Branch(nn.Module):
 
 
 class Head(nn.Module):
-    """5x5 separable convolution, then the 1x1 predictor.
+    """Convolution, then the 1x1 predictor.
 
     Args:
         in_channels: C of the input.
-        hidden_channels: C between the two; paper: 256 semantic, 32 instance.
+        hidden_channels: C between the two; paper: 256 semantic, 32 instance; None: there is the
+            predictor alone (DeepLabV3+).
         out_channels: C of the prediction.
+        form: of the convolution.
         depthwise_norm: see `SeparableConv`.
         norm_epsilon: of the batch norms.
     """
@@ -243,21 +301,23 @@ class Head(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        hidden_channels: int,
+        hidden_channels: int | None,
         out_channels: int,
         *,
+        form: Convs = "separable_5x5",
         depthwise_norm: bool = False,
         norm_epsilon: float = NORM_EPSILON,
     ) -> None:
         super().__init__()
-        self.conv = SeparableConv(
-            in_channels,
-            hidden_channels,
-            5,
-            depthwise_norm=depthwise_norm,
-            norm_epsilon=norm_epsilon,
-        )
-        self.predict = nn.Conv2d(hidden_channels, out_channels, 1)
+        self.conv: nn.Module = nn.Identity()
+        if hidden_channels is not None:
+            self.conv = refine(
+                (in_channels, in_channels, hidden_channels),
+                form,
+                depthwise_norm=depthwise_norm,
+                norm_epsilon=norm_epsilon,
+            )
+        self.predict = nn.Conv2d(hidden_channels or in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w) to (B, C_out, h, w), unbounded."""

@@ -6,6 +6,7 @@ so a layer of stride 2 turns n into ceil(n / 2) and odd sizes stay aligned (arXi
 """
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,15 @@ Size = tuple[int, int]
 
 NORM_EPSILON = 1e-5
 """Epsilon of a batch norm where nothing else is asked for; torch's and the paper's code base's."""
+
+NormKind = Literal["batch", "sync", "group", "frozen"]
+"""Of the norms of a network: see `replace_norms`."""
+
+MAX_GROUPS = 32
+"""Groups of a group norm (its paper: 32), or the largest number below that divides the channels."""
+
+MIN_GROUP_CHANNELS = 4
+"""A group of one channel would erase a pooled 1x1 map; our choice."""
 
 
 def resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:
@@ -202,3 +212,57 @@ def initialize_he(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that keeps its statistics and weights, also while the rest is trained.
+
+    Args:
+        num_features: C.
+        eps: epsilon.
+    """
+
+    def __init__(self, num_features: int, eps: float = NORM_EPSILON) -> None:
+        super().__init__(num_features, eps=eps)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+        """Stay in eval mode."""
+        super().train(False)
+        return self
+
+
+def replace_norms(module: nn.Module, kind: NormKind) -> None:
+    """Put other norms in the place of all batch norms.
+
+    Args:
+        module: changed in place. Weights and statistics are kept, except by "group", which has
+            no statistics and starts anew.
+        kind: "batch" leaves everything as it is; "sync" shares statistics over all GPUs;
+            "group" normalises each image by itself (arXiv:1803.08494); "frozen" neither learns
+            nor counts.
+    """
+    if kind == "batch":
+        return
+    for parent in list(module.modules()):
+        for name, norm in list(parent.named_children()):
+            if type(norm) is nn.BatchNorm2d:
+                setattr(parent, name, _other_norm(norm, kind))
+
+
+def _other_norm(norm: nn.BatchNorm2d, kind: NormKind) -> nn.Module:
+    """A norm of another kind for the same channels."""
+    channels = norm.num_features
+    if kind == "group":
+        most = min(MAX_GROUPS, max(1, channels // MIN_GROUP_CHANNELS))
+        groups = next(n for n in range(most, 0, -1) if channels % n == 0)
+        return nn.GroupNorm(groups, channels, eps=norm.eps)
+    other = nn.SyncBatchNorm if kind == "sync" else FrozenBatchNorm2d
+    new = other(channels, eps=norm.eps)
+    new.weight, new.bias = norm.weight, norm.bias
+    new.running_mean, new.running_var = norm.running_mean, norm.running_var
+    new.num_batches_tracked = norm.num_batches_tracked
+    if kind == "frozen":
+        new.requires_grad_(False)
+    return new

@@ -5,21 +5,26 @@ normalised here, so weights and preprocessing cannot be parted.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from panoptic_deeplab.backbones import Backbone, build_backbone
 from panoptic_deeplab.config import ModelConfig
-from panoptic_deeplab.decoder import ASPP, Branch, Head, Pooling
-from panoptic_deeplab.layers import NORM_EPSILON, Size, initialize_he, upsample
+from panoptic_deeplab.decoder import ASPP, Branch, Convs, Head, Pooling
+from panoptic_deeplab.layers import NORM_EPSILON, Size, initialize_he, replace_norms, upsample
 from panoptic_deeplab.structures import Outputs
 
 MIN_SIDE = 33
 """Smallest image side: its map at stride 32 has two pixels, so corners can be aligned."""
 
-ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+ATROUS_RATES = {4: (24, 48, 72), 8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 """By output stride: the same field of view in input pixels (arXiv:1706.05587, section 3.3)."""
+
+DecoderKind = Literal["panoptic_deeplab", "deeplabv3plus"]
+InstanceBranch = Literal["dual", "shared_aspp", "shared", "none"]
 
 
 class PanopticDeepLab(nn.Module):
@@ -34,9 +39,13 @@ class PanopticDeepLab(nn.Module):
         aspp_pooling: see `ASPP`.
         aspp_pooling_size: (H, W) in input pixels of its pooling window; None: the whole map.
         aspp_dropout: see `ASPP`.
+        decoder: "panoptic_deeplab", or "deeplabv3plus" with one low-level feature a branch.
+        decoder_separable: separable convolutions in decoders and heads.
+        center_head_separable: the same in the center head; None: as the others.
+        instance_branch: how much of its own the instance branch has; see `ModelConfig`.
         semantic_channels: C of the semantic decoder.
         semantic_projections: C of its low-level features, from coarse to fine.
-        semantic_head_channels: C inside its head.
+        semantic_head_channels: C inside its head; None: the predictor alone.
         instance_channels: C of the instance decoder.
         instance_projections: as above.
         instance_head_channels: C inside the center and the offset head.
@@ -51,7 +60,7 @@ class PanopticDeepLab(nn.Module):
         align_corners: how the outputs must be resized too; `upsample` does.
 
     Raises:
-        ValueError: if there are more projections than low-level features.
+        ValueError: if the projections do not fit the backbone or the decoder.
     """
 
     pixel_mean: Tensor
@@ -68,9 +77,13 @@ class PanopticDeepLab(nn.Module):
         aspp_pooling: Pooling = "norm",
         aspp_pooling_size: Size | None = None,
         aspp_dropout: float = 0.1,
+        decoder: DecoderKind = "panoptic_deeplab",
+        decoder_separable: bool = True,
+        center_head_separable: bool | None = None,
+        instance_branch: InstanceBranch = "dual",
         semantic_channels: int = 256,
         semantic_projections: Sequence[int] = (64, 32),
-        semantic_head_channels: int = 256,
+        semantic_head_channels: int | None = 256,
         instance_channels: int = 128,
         instance_projections: Sequence[int] = (32, 16),
         instance_head_channels: int = 32,
@@ -83,47 +96,58 @@ class PanopticDeepLab(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.align_corners = align_corners
+        self.instance_branch = instance_branch
         self.backbone = backbone
         stride = backbone.strides[-1]
-
-        def branch(out_channels: int, projections: Sequence[int]) -> Branch:
-            aspp = ASPP(
-                backbone.channels[-1],
-                aspp_channels,
-                rates=atrous_rates or ATROUS_RATES[stride],
-                separable=aspp_separable,
-                pooling=aspp_pooling,
-                pooling_window=_window(aspp_pooling_size, stride),
-                dropout=aspp_dropout,
-                depthwise_norm=depthwise_norm,
-                align_corners=align_corners,
-                norm_epsilon=norm_epsilon,
+        make_aspp = partial(
+            ASPP,
+            backbone.channels[-1],
+            aspp_channels,
+            rates=atrous_rates or ATROUS_RATES[stride],
+            separable=aspp_separable,
+            pooling=aspp_pooling,
+            pooling_window=_window(aspp_pooling_size, stride),
+            dropout=aspp_dropout,
+            depthwise_norm=depthwise_norm,
+            align_corners=align_corners,
+            norm_epsilon=norm_epsilon,
+        )
+        make_branch = partial(
+            Branch,
+            aspp_channels=aspp_channels,
+            form=_decoder_convs(decoder, decoder_separable),
+            depthwise_norm=depthwise_norm,
+            align_corners=align_corners,
+            norm_epsilon=norm_epsilon,
+        )
+        make_head = partial(
+            Head,
+            form=_head_convs(decoder_separable),
+            depthwise_norm=depthwise_norm,
+            norm_epsilon=norm_epsilon,
+        )
+        self.semantic_decoder = make_branch(
+            make_aspp(),
+            low_channels=_low_channels(backbone, semantic_projections, decoder, "semantic"),
+            projections=semantic_projections,
+            out_channels=semantic_channels,
+        )
+        if instance_branch in ("dual", "shared_aspp"):
+            self.instance_decoder = make_branch(
+                make_aspp() if instance_branch == "dual" else None,
+                low_channels=_low_channels(backbone, instance_projections, decoder, "instance"),
+                projections=instance_projections,
+                out_channels=instance_channels,
             )
-            return Branch(
-                aspp,
-                aspp_channels=aspp_channels,
-                low_channels=_low_channels(backbone, len(projections)),
-                projections=projections,
-                out_channels=out_channels,
-                depthwise_norm=depthwise_norm,
-                align_corners=align_corners,
-                norm_epsilon=norm_epsilon,
+        self.semantic_head = make_head(semantic_channels, semantic_head_channels, num_classes)
+        if instance_branch != "none":
+            width = semantic_channels if instance_branch == "shared" else instance_channels
+            if center_head_separable is None:
+                center_head_separable = decoder_separable
+            self.center_head = make_head(
+                width, instance_head_channels, 1, form=_head_convs(center_head_separable)
             )
-
-        def head(in_channels: int, hidden_channels: int, out_channels: int) -> Head:
-            return Head(
-                in_channels,
-                hidden_channels,
-                out_channels,
-                depthwise_norm=depthwise_norm,
-                norm_epsilon=norm_epsilon,
-            )
-
-        self.semantic_decoder = branch(semantic_channels, semantic_projections)
-        self.instance_decoder = branch(instance_channels, instance_projections)
-        self.semantic_head = head(semantic_channels, semantic_head_channels, num_classes)
-        self.center_head = head(instance_channels, instance_head_channels, 1)
-        self.offset_head = head(instance_channels, instance_head_channels, 2)
+            self.offset_head = make_head(width, instance_head_channels, 2)
         # Not in the state dict: they are settings, stored with the configuration.
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (pixel_mean, pixel_std))
         self.register_buffer("pixel_mean", mean, persistent=False)
@@ -146,12 +170,20 @@ class PanopticDeepLab(nn.Module):
         _check_images(images)
         x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         features = self.backbone(x)
-        semantic = self.semantic_decoder(features)
-        instance = self.instance_decoder(features)
+        pyramid = self.semantic_decoder.pyramid(features)
+        decoded = self.semantic_decoder(features, pyramid)
+        semantic = self.semantic_head(decoded)
+        if self.instance_branch == "none":
+            center = torch.zeros_like(semantic[:, :1])
+            return Outputs(semantic, center, torch.cat([center, center], dim=1))
+        if self.instance_branch == "dual":
+            pyramid = self.instance_decoder.pyramid(features)
+        if self.instance_branch != "shared":
+            decoded = self.instance_decoder(features, pyramid)
         return Outputs(
-            semantic=self.semantic_head(semantic),
-            center=self.center_head(instance),
-            offset=self.offset_head(instance),
+            semantic=semantic,
+            center=self.center_head(decoded),
+            offset=self.offset_head(decoded),
         )
 
     def upsample(self, outputs: Outputs, size: Size) -> Outputs:
@@ -165,11 +197,12 @@ class PanopticDeepLab(nn.Module):
         the step size. The predictors start near zero (the paper's code base: 0.01), so that
         before the first step all classes are equally likely and the heat map is empty.
         """
-        heads = (self.semantic_head, self.center_head, self.offset_head)
-        for part in (self.semantic_decoder, self.instance_decoder, *heads):
-            initialize_he(part)
-        for head in heads:
-            nn.init.normal_(head.predict.weight, std=0.01)
+        for name, part in self.named_children():
+            if name != "backbone":
+                initialize_he(part)
+        for part in self.children():
+            if isinstance(part, Head):
+                nn.init.normal_(part.predict.weight, std=0.01)
 
 
 def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
@@ -180,7 +213,8 @@ def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
         num_classes: K.
 
     Raises:
-        ValueError: if the backbone or one of its options is unknown.
+        ValueError: if the backbone or one of its options is unknown, or the decoder does not
+            fit it.
 
     Example:
         >>> model = build_model(ModelConfig(backbone="mobilenet_v3_small"), 19).eval()
@@ -193,7 +227,7 @@ def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
         norm_epsilon=config.backbone_norm_epsilon,
         options=config.backbone_options,
     )
-    return PanopticDeepLab(
+    model = PanopticDeepLab(
         backbone,
         num_classes,
         atrous_rates=config.atrous_rates,
@@ -202,6 +236,10 @@ def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
         aspp_pooling=config.aspp_pooling,
         aspp_pooling_size=config.aspp_pooling_size,
         aspp_dropout=config.aspp_dropout,
+        decoder=config.decoder,
+        decoder_separable=config.decoder_separable,
+        center_head_separable=config.center_head_separable,
+        instance_branch=config.instance_branch,
         semantic_channels=config.semantic_channels,
         semantic_projections=config.semantic_projections,
         semantic_head_channels=config.semantic_head_channels,
@@ -214,6 +252,11 @@ def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
         pixel_mean=config.pixel_mean,
         pixel_std=config.pixel_std,
     )
+    replace_norms(model.backbone, config.backbone_norm or config.norm)
+    for name, part in model.named_children():
+        if name != "backbone":
+            replace_norms(part, config.norm)
+    return model
 
 
 def _window(size: Size | None, stride: int) -> Size | None:
@@ -221,14 +264,32 @@ def _window(size: Size | None, stride: int) -> Size | None:
     return None if size is None else (-(-size[0] // stride), -(-size[1] // stride))
 
 
-def _low_channels(backbone: Backbone, count: int) -> tuple[int, ...]:
-    """C of the `count` finest features, from coarse to fine."""
-    available = backbone.channels[:-1]
-    if not 1 <= count <= len(available):
+def _decoder_convs(decoder: DecoderKind, is_separable: bool) -> Convs:
+    """What refines a decoder's map."""
+    if not is_separable:
+        return "plain_3x3_twice"
+    return "separable_5x5" if decoder == "panoptic_deeplab" else "separable_3x3_twice"
+
+
+def _head_convs(is_separable: bool) -> Convs:
+    """What stands in front of a predictor."""
+    return "separable_5x5" if is_separable else "plain_3x3_twice"
+
+
+def _low_channels(
+    backbone: Backbone, projections: Sequence[int], decoder: DecoderKind, branch: str
+) -> tuple[int, ...]:
+    """C of the finest features, one per projection, from coarse to fine."""
+    available, count = backbone.channels[:-1], len(projections)
+    if decoder == "deeplabv3plus" and count != 1:
         raise ValueError(
-            f"The decoder needs 1 to {len(available)} projections with this backbone, one per "
-            f"low-level feature from stride 4 on, got {count}. Change semantic_projections or "
-            "instance_projections."
+            f"The DeepLabV3+ decoder joins one low-level feature, got {branch}_projections of "
+            f"{tuple(projections)}. Give one width; the paper's are 32 (semantic) and 16."
+        )
+    if count > len(available):
+        raise ValueError(
+            f"This backbone has {len(available)} low-level features, got {count} "
+            f"{branch}_projections. Remove the first, which belong to the coarsest ones."
         )
     return available[:count][::-1]
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -104,7 +106,7 @@ def test_branch_ends_on_the_finest_grid(align_corners):
         out_channels=6,
         align_corners=align_corners,
     )
-    assert branch(features).shape == (2, 6, 17, 17)
+    assert branch(features, branch.pyramid(features)).shape == (2, 6, 17, 17)
 
 
 def test_branch_without_change_of_grid():
@@ -112,7 +114,7 @@ def test_branch_without_change_of_grid():
     branch = Branch(
         ASPP(8, 4), aspp_channels=4, low_channels=(5, 3), projections=(2, 1), out_channels=6
     )
-    assert branch(features).shape == (2, 6, 9, 9)
+    assert branch(features, branch.pyramid(features)).shape == (2, 6, 9, 9)
 
 
 def test_dropout_only_while_training():
@@ -120,3 +122,16 @@ def test_dropout_only_while_training():
     aspp, x = ASPP(8, 4, dropout=0.5), torch.rand(2, 8, 5, 5)
     assert not torch.equal(aspp.train()(x), aspp(x))
     assert torch.equal(aspp.eval()(x), aspp(x))
+
+
+def test_branch_without_projections_must_be_as_wide_as_its_aspp():
+    with pytest.raises(ValueError, match=r"must be as wide, got 6 and 4 channels.*aspp_channels"):
+        Branch(ASPP(8, 4), aspp_channels=4, low_channels=(), projections=(), out_channels=6)
+
+
+def test_branches_can_share_an_aspp():
+    features = [torch.rand(2, c, 9, 9) for c in (3, 8)]
+    make = partial(Branch, aspp_channels=4, low_channels=(3,), projections=(2,), out_channels=6)
+    first, second = make(ASPP(8, 4)), make(None)
+    assert second(features, first.pyramid(features)).shape == (2, 6, 9, 9)
+    assert not [key for key in second.state_dict() if key.startswith("aspp")]

@@ -4,8 +4,10 @@ from torch import nn
 
 from panoptic_deeplab.layers import (
     ConvNormAct,
+    FrozenBatchNorm2d,
     SeparableConv,
     initialize_he,
+    replace_norms,
     resize,
     resize_offset,
     upsample,
@@ -124,3 +126,52 @@ def test_he_resets_norms():
     nn.init.constant_(norm.weight, 5)
     initialize_he(nn.Sequential(norm))
     assert norm.weight.tolist() == [1, 1, 1]
+
+
+def trained_layer():
+    layer = nn.Sequential(ConvNormAct(3, 24, 1, norm_epsilon=1e-3)).train()
+    layer(torch.randn(4, 3, 5, 5) + 1)
+    return layer
+
+
+def test_frozen_norms_neither_learn_nor_count():
+    layer = trained_layer()
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    replace_norms(layer, "frozen")
+    layer.train()
+    x = torch.randn(4, 3, 5, 5)
+    out = layer(x)
+    after = layer.state_dict()
+    assert list(after) == list(before)  # checkpoints fit both kinds
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert [n for n, p in layer.named_parameters() if p.requires_grad] == ["0.conv.weight"]
+    assert torch.equal(out, layer.eval()(x))
+
+
+def test_replaced_norms_keep_epsilon_weights_and_statistics():
+    layer = trained_layer()
+    mean = layer[0].norm.running_mean.clone()
+    replace_norms(layer, "sync")
+    assert isinstance(layer[0].norm, nn.SyncBatchNorm)
+    assert layer[0].norm.eps == 1e-3
+    assert torch.equal(layer[0].norm.running_mean, mean)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (24, 6), (16, 4), (728, 28), (3, 1)])
+def test_group_norm_takes_the_most_groups_that_divide(channels, groups):
+    layer = nn.Sequential(nn.BatchNorm2d(channels))
+    replace_norms(layer, "group")
+    assert isinstance(layer[0], nn.GroupNorm)
+    assert layer[0].num_groups == groups
+
+
+def test_batch_norms_stay_where_nothing_else_is_asked_for():
+    layer = trained_layer()
+    norm = layer[0].norm
+    replace_norms(layer, "batch")
+    assert layer[0].norm is norm
+
+
+def test_frozen_norms_stay_in_eval_mode():
+    norm = FrozenBatchNorm2d(3)
+    assert not norm.train().training

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from panoptic_deeplab.config import ModelConfig
+from panoptic_deeplab.layers import FrozenBatchNorm2d
 from panoptic_deeplab.model import build_model
 
 SMALL = ModelConfig(
@@ -118,7 +119,7 @@ def test_more_projections_take_coarser_features():
 
 def test_too_many_projections_are_refused():
     config = SMALL.model_copy(update={"semantic_projections": (8, 8, 8, 8)})
-    with pytest.raises(ValueError, match=r"needs 1 to 3 projections .* got 4"):
+    with pytest.raises(ValueError, match="has 3 low-level features, got 4 semantic_projections"):
         build_model(config, 5)
 
 
@@ -149,6 +150,80 @@ def test_other_types_are_refused(model):
 def test_one_image_cannot_be_trained_on():
     with pytest.raises(ValueError, match="batch size of at least 2"):
         build_model(SMALL, 5).train()(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("instance_branch", ["dual", "shared_aspp", "shared", "none"])
+def test_instance_branch_has_what_it_is_given(instance_branch):
+    model = build_model(SMALL.model_copy(update={"instance_branch": instance_branch}), 5).eval()
+    keys = {key.rsplit(".", 1)[0] for key in model.state_dict()}
+    assert any(k.startswith("instance_decoder.aspp.") for k in keys) == (instance_branch == "dual")
+    assert any(k.startswith("instance_decoder.fuse.") for k in keys) == (
+        instance_branch in ("dual", "shared_aspp")
+    )
+    assert ("offset_head.predict" in keys) == (instance_branch != "none")
+    with torch.no_grad():
+        outputs = model(torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8))
+    assert [tuple(m.shape) for m in outputs] == [(1, n, 16, 24) for n in (5, 1, 2)]
+    assert outputs.offset.any() == (instance_branch != "none")
+
+
+def test_deeplabv3plus_joins_one_feature_with_two_convolutions():
+    update = {
+        "decoder": "deeplabv3plus",
+        "semantic_projections": (8,),
+        "instance_projections": (8,),
+    }
+    model = build_model(SMALL.model_copy(update=update), 5).eval()
+    kernels = [c.depthwise.conv.kernel_size for c in model.semantic_decoder.fuse[0]]
+    assert kernels == [(3, 3), (3, 3)]
+    assert model.semantic_head.conv.depthwise.conv.kernel_size == (5, 5)
+    assert model(torch.zeros(1, 3, 64, 96)).semantic.shape == (1, 5, 16, 24)
+
+
+def test_deeplabv3plus_refuses_more_features():
+    config = SMALL.model_copy(update={"decoder": "deeplabv3plus"})
+    with pytest.raises(ValueError, match=r"joins one .* got semantic_projections of \(8, 8\)"):
+        build_model(config, 5)
+
+
+def test_plain_convolutions_come_in_twos():
+    update = {"decoder_separable": False, "center_head_separable": True}
+    model = build_model(SMALL.model_copy(update=update), 5)
+    assert [c.conv.weight.shape for c in model.offset_head.conv] == [(16, 16, 3, 3), (8, 16, 3, 3)]
+    assert [c.conv.weight.shape for c in model.semantic_decoder.fuse[1]] == [
+        (16, 24, 3, 3),
+        (16, 16, 3, 3),
+    ]
+    assert model.center_head.conv.depthwise.conv.kernel_size == (5, 5)
+
+
+def test_head_without_convolution():
+    model = build_model(SMALL.model_copy(update={"semantic_head_channels": None}), 5)
+    assert [n for n, _ in model.semantic_head.named_parameters()] == [
+        "predict.weight",
+        "predict.bias",
+    ]
+
+
+def test_decoder_without_projections_is_its_aspp():
+    update = {"semantic_projections": (), "instance_projections": ()}
+    model = build_model(SMALL.model_copy(update=update), 5).eval()
+    assert model(torch.zeros(1, 3, 64, 96)).offset.shape == (1, 2, 4, 6)  # still at stride 16
+
+
+def test_norms_are_of_the_kind_asked_for():
+    update = {"norm": "group", "backbone_norm": "frozen"}
+    model = build_model(SMALL.model_copy(update=update), 5).train()
+    assert {type(m) for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d)} == {
+        FrozenBatchNorm2d
+    }
+    model.backbone = nn.Identity()
+    assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_one_image_can_be_trained_on_without_batch_norm():
+    model = build_model(SMALL.model_copy(update={"norm": "group"}), 5).train()
+    model(torch.zeros(1, 3, 64, 64)).offset.sum().backward()
 
 
 def test_every_parameter_gets_a_gradient():
