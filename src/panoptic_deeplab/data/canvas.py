@@ -81,6 +81,7 @@ class Canvas:
 
     def __init__(self, size: tuple[int, int], camera: Camera, light: Light) -> None:
         height, width = size[0] * FINER, size[1] * FINER
+        self.size = size
         self.camera = camera
         self.light = light
         self.image = np.zeros((height, width, 3), np.uint8)

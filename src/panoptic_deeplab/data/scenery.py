@@ -66,7 +66,7 @@ def paint_sky(canvas: Canvas, generator: np.random.Generator, number: int) -> No
     share = np.linspace(0, 1.3, height)[:, None].clip(0, 1)
     top, low = np.array(canvas.light.sky_top), np.array(canvas.light.sky_low)
     column = ((1 - share) * top + share * low)[:, None].astype(np.uint8)  # (2H, 1, 3)
-    canvas.image = np.asarray(cv2.repeat(column, 1, width), np.uint8)
+    cv2.resize(column, (width, height), canvas.image, interpolation=cv2.INTER_NEAREST)
     canvas.ids[:] = number
     for _ in range(int(generator.integers(0, 4))):
         x, y = generator.uniform(0, width), generator.uniform(0, 0.4 * height)
