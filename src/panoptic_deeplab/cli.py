@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 PROGRAM = "panoptic-deeplab"
 FAILED, INTERRUPTED = 2, 130
 
+_FILE_WIDTH = 120  # of tables that go into a file or a pipe
+
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -297,8 +299,12 @@ def _kinds(dataset: Any, field: str) -> dict[str, str]:
 def _progress(level: int = logging.WARNING) -> Progress:
     """A bar with the time left, on stderr, and none where nobody watches; the log above it."""
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False, markup=False)
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    watched = console.is_terminal
+    log: logging.Handler = logging.StreamHandler()  # one line per message in a file
+    if watched:
+        log = RichHandler(console=console, show_path=False)
+    form = "%(message)s" if watched else "%(asctime)s %(message)s"
+    logging.basicConfig(level=level, format=form, handlers=[log], force=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -308,7 +314,7 @@ def _progress(level: int = logging.WARNING) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not watched,
     )
 
 
@@ -318,8 +324,11 @@ def _print_report(report: "Report", as_json: bool) -> None:
     if as_json:
         print(_as_json(report.to_dict()).decode())
         return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
     for table in tables(report):
-        Console().print(table)
+        console.print(table)
     seconds = report.seconds / max(report.num_images, 1)
     print(f"{report.num_images} images, {seconds:.3f} seconds per image")
 

@@ -175,7 +175,7 @@ def check_same_classes(known: LabelSpace, found: LabelSpace) -> None:
 
 
 def tables(report: Report) -> list[Table]:
-    """The report for a terminal, in percent: an overview, then one line per class."""
+    """The report for a terminal, in percent: an overview, then by kind of image, then by class."""
     overview = Table(title=f"{report.num_images} images", title_justify="left")
     overview.add_column("")
     for name in ("PQ", "SQ", "RQ", "AP", "AP50", "mIoU"):
@@ -189,19 +189,26 @@ def tables(report: Report) -> list[Table]:
         if name == "things":
             cells[3:5] = percent(report.instance.ap), percent(report.instance.ap50)
         overview.add_row(name, *cells)
-    for kind, part in report.by_kind.items():
-        mean = part.panoptic.all
-        overview.add_row(
-            f"{kind} ({part.num_images})",
-            *(percent(x) for x in (mean.pq, mean.sq, mean.rq)),
-            *(percent(x) for x in (part.instance.ap, part.instance.ap50, part.semantic.mean)),
-        )
-    return [overview, _class_table(report)]
+    kinds = [_kind_table(report)] if report.by_kind else []
+    return [overview, *kinds, _class_table(report)]
 
 
 def percent(value: float | None) -> str:
     """Two digits after the point, a dash for what does not exist."""
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _kind_table(report: Report) -> Table:
+    table = Table(title="by kind of image", title_justify="left")
+    table.add_column("kind")
+    for name in ("images", "PQ", "PQ things", "PQ stuff", "AP", "AP50", "mIoU"):
+        table.add_column(name, justify="right")
+    for kind, part in report.by_kind.items():
+        quality, instance = part.panoptic, part.instance
+        values = (quality.all.pq, quality.things.pq, quality.stuff.pq, instance.ap, instance.ap50)
+        cells = [percent(value) for value in (*values, part.semantic.mean)]
+        table.add_row(kind, str(part.num_images), *cells)
+    return table
 
 
 def _class_table(report: Report) -> Table:

@@ -333,8 +333,9 @@ def _too_large(size: tuple[int, int], needed: int | None = None, free: int | Non
 def _no_weights(name: str, known: tuple[str, ...]) -> str:
     path = Path(name)
     if path.is_dir():
-        models = sorted(f.name for f in path.glob("*.safetensors"))
-        hint = f"It holds {', '.join(models)}." if models else "It holds no .safetensors file."
+        # The state of a run is for resuming only.
+        models = sorted(str(f) for f in path.glob("*.safetensors") if f.stem != "state")
+        hint = f"Pass {' or '.join(models)}." if models else "It holds no .safetensors file."
         return f"Expected a weights file, {name} is a folder. {hint}"
     if path.suffix or len(path.parts) > 1:
         return f"Expected a weights file at {name}, there is none. Check the path."

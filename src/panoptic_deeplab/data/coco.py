@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from panoptic_deeplab.data.base import read_image
-from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, read_list
+from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, read_image_field, read_list
 from panoptic_deeplab.data.store import Place, Store, TarStore, open_place, open_store
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment
@@ -47,6 +47,7 @@ class CocoPanoptic:
         *,
         name: str = "coco",
     ) -> None:
+        self._list_source = annotations_json
         self._list = _open_list(annotations_json, name)
         first = self._list.entries[0]
         self._images = open_place(images, first.file_name)
@@ -68,6 +69,15 @@ class CocoPanoptic:
     def image_id(self, index: int, /) -> str:
         """The picture's name without ending, or its number in the list if that differs."""
         return self._list.entries[index].image_id
+
+    def image_field(self, field: str) -> dict[str, str]:
+        """What the list says of each image under a name such as "image_type", by image id.
+
+        Raises:
+            ValueError: if an image has no such field; the message names those there are.
+        """
+        content = _read_list_file(self._list_source)
+        return read_image_field(content, field, name=self._list.name)
 
     def __getitem__(self, index: int, /) -> Sample:
         """Read one image and check it against the list.
@@ -203,13 +213,16 @@ def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
 
 
 def _open_list(where: str | Path | Place, labels_name: str) -> CocoList:
+    return read_list(_read_list_file(where), name=str(where), labels_name=labels_name)
+
+
+def _read_list_file(where: str | Path | Place) -> bytes:
     try:
-        content = where.content() if isinstance(where, Place) else Path(where).read_bytes()
+        return where.content() if isinstance(where, Place) else Path(where).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{where}: expected the JSON that lists the labels, found no such file. Check the path."
         ) from error
-    return read_list(content, name=str(where), labels_name=labels_name)
 
 
 def _find_list(root: Path, split: str) -> tuple[Store, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panoptic_deeplab.labels import ClassInfo, LabelSpace, distinct_colors
+from panoptic_deeplab.labels import ClassInfo, LabelSpace, distinct_colors, near_names
 from panoptic_deeplab.structures import Segment
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,26 @@ def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
         logger.warning("%s: %d images have no annotation and are left out.", name, len(images))
     segments = np.array(rows, np.int64).reshape(-1, 4)
     return CocoList(name, labels, tuple(entries), segments, np.array(scores, np.float64))
+
+
+def read_image_field(content: bytes, field: str, *, name: str) -> dict[str, str]:
+    """One field of the listed images, as text, by image id.
+
+    Args:
+        content: of the JSON file.
+        field: such as "image_type".
+        name: of the file, for messages.
+
+    Raises:
+        ValueError: if an image has no such field.
+    """
+    found = {}
+    for i, record in enumerate(_records(_parse(content, name), "images", name)):
+        if field not in record:
+            others = near_names(field, sorted(set(record) - {"id", "file_name"}) or ["none"])
+            raise ValueError(f"{name}: images[{i}] has no field {field!r}. {others}")
+        found[image_name(record["id"], record["file_name"])] = str(record[field])
+    return found
 
 
 def image_name(number: int | str, file_name: str) -> str:
