@@ -170,7 +170,7 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             _check_kind(header, kind, path)
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, header
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}). Was the download or copy "

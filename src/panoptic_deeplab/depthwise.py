@@ -84,7 +84,7 @@ class _Dense5x5(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, 2, 1, x.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         grad_x = _torch_backward(grad, x, weight, ctx.stride, 2)[0]
         return grad_x, _weight_gradient_by_blocks(grad, x, weight, ctx.stride), None
@@ -100,7 +100,7 @@ class _Dilated(torch.autograd.Function):
         return _convolve(x, weight, dilation)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         # With stride 1 the transposed convolution is the convolution with flipped taps.

@@ -234,7 +234,8 @@ def learning_rate(schedule: ScheduleConfig, step: int) -> float:
         >>> learning_rate(config, 0), learning_rate(config, 75)
         (1.0, 0.25)
     """
-    rate = schedule.learning_rate * (1 - step / schedule.iterations) ** schedule.poly_power
+    left = max(0.0, 1 - step / schedule.iterations)
+    rate = schedule.learning_rate * math.pow(left, schedule.poly_power)
     if step < schedule.warmup_iterations:
         rate *= (step + 1) / schedule.warmup_iterations
     return rate
@@ -246,9 +247,10 @@ def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
     if wanted != "auto":
         return wanted == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     # On CPUs it is slower than float32 unless there are instructions for it.
-    return device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16", False))
 
 
 def _loss_arguments(config: LossConfig) -> dict[str, float]:
@@ -341,7 +343,7 @@ def _open_boards(out: Path) -> list[Any]:
     except ImportError:
         logger.warning('No TensorBoard log: pip install "panoptic-deeplab[log]" to have one.')
         return []
-    return [SummaryWriter(str(out / "tensorboard"))]  # type: ignore[no-untyped-call]
+    return [SummaryWriter(str(out / "tensorboard"))]
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
@@ -389,6 +391,7 @@ def _draw(training: Training, predictor: Predictor) -> None:
     for number in range(wanted):
         index = number * len(training.validation_set) // wanted
         sample = training.validation_set[index]
+        assert sample.panoptic is not None  # evaluate has refused images without truth
         prediction = predictor.predict(sample.image)
         outputs = predictor.outputs(sample.image)
         picture = training_picture(
