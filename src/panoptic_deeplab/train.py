@@ -249,7 +249,9 @@ def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     # On CPUs it is slower than float32 unless there are instructions for it.
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    if device.type != "cpu":
+        return False
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # old releases cannot tell
     return bool(capabilities.get("avx512_bf16", False))
 
 
