@@ -147,7 +147,7 @@ def _decode_with_opencv(image: Image.Image, content: bytes) -> NDArray[np.uint8]
     bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None or bgr.shape[:2] != (image.height, image.width):
         return None
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)  # in place
 
 
 def _has_deep_colors(image: Image.Image, content: bytes) -> bool:
