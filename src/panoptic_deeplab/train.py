@@ -4,7 +4,8 @@ A run is a folder:
 
     experiment.json        the settings
     log.jsonl              one JSON object per line, "kind" is "train" or "validation"
-    tensorboard/           the same as curves
+    curves.png             losses and validation results over the steps
+    tensorboard/           the same, to explore
     pictures/              input, truth, prediction, heat map and offsets of fixed images over time
     state.safetensors      weights, optimizer, step: what `resume` reads
     best.safetensors       the model with the best validation PQ so far
@@ -19,7 +20,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ from panoptic_deeplab.checkpoint import (
     save_state,
 )
 from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
+from panoptic_deeplab.curves import draw_curves
 from panoptic_deeplab.data import build_dataset, build_loader
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.evaluate import Report, evaluate
@@ -50,7 +52,7 @@ from panoptic_deeplab.structures import Batch
 from panoptic_deeplab.version import __version__
 
 STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
-LOG, SETTINGS = "log.jsonl", "experiment.json"
+LOG, SETTINGS, CURVES = "log.jsonl", "experiment.json", "curves.png"
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +212,7 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     _draw(training, predictor)
     line = {"kind": "validation", "step": training.step, **report.to_dict()}
     _append(training.out / LOG, line)
+    draw_curves(training.out / LOG, training.out / CURVES)
     quality = report.panoptic.all.pq
     values = {"PQ": quality, "AP": report.instance.ap, "mIoU": report.semantic.mean}
     for board in training.boards:
@@ -251,7 +254,8 @@ def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
     # On CPUs it is slower than float32 unless there are instructions for it.
     if device.type != "cpu":
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # old releases cannot tell
+    # Old torch releases cannot tell, they train in float32.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16", False))
 
 

@@ -105,7 +105,8 @@ def entries(out: Path) -> list[dict[str, object]]:
 
 def test_a_run_leaves_model_log_curves_and_pictures(unbroken):
     names = {path.name for path in unbroken.iterdir()}
-    assert {"experiment.json", "log.jsonl", "model.safetensors", "state.safetensors"} <= names
+    assert {"experiment.json", "log.jsonl", "curves.png"} <= names
+    assert {"model.safetensors", "best.safetensors", "state.safetensors"} <= names
     kinds = [(entry["kind"], entry["step"]) for entry in entries(unbroken)]
     assert kinds.count(("validation", 4)) == kinds.count(("validation", 8)) == 1
     assert len(list((unbroken / "pictures").glob("*.jpg"))) == 2
