@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
@@ -29,10 +30,11 @@ from rich.progress import (
 )
 
 from panoptic_deeplab.config import DataConfig
+from panoptic_deeplab.files import make_folder, write_whole
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import SETTINGS, parse, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
-from panoptic_deeplab.settings import find_experiment, make_experiment
+from panoptic_deeplab.settings import explain, find_experiment, make_experiment
 from panoptic_deeplab.version import __version__
 
 if TYPE_CHECKING:
@@ -151,9 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in words:
             traceback.print_exc()
         messages.print("[bold red]error:[/]", end=" ")
-        messages.print(
-            str(error) or type(error).__name__, markup=False, highlight=False, soft_wrap=True
-        )
+        messages.print(_sentence(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(FAILED)
 
 
@@ -202,7 +202,6 @@ def _evaluate(options: Evaluate) -> int:
     from panoptic_deeplab.data import build_dataset
     from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
     from panoptic_deeplab.evaluate import evaluate
-    from panoptic_deeplab.files import write_whole
     from panoptic_deeplab.predict import load
 
     config = _data_config(DataConfig(), options.data)
@@ -214,7 +213,9 @@ def _evaluate(options: Evaluate) -> int:
         progress = stack.enter_context(_progress())
         keep = None
         if options.save is not None:
-            writer = CocoPanopticWriter(options.save, dataset.labels, name="predictions")
+            writer = CocoPanopticWriter(
+                make_folder(options.save), dataset.labels, name="predictions"
+            )
             stack.enter_context(writer)
             keep = lambda sample, found: writer.add(sample.image_id, found.panoptic)  # noqa: E731
         report = evaluate(
@@ -250,7 +251,7 @@ def _data_synthetic(options: DataSynthetic) -> int:
 
     config = DataConfig(size=options.size, train_images=options.images, val_images=options.images)
     role: Literal["train", "val"] = "val" if options.split == "val" else "train"
-    write_dataset(build_dataset(config, role), options.out, options.split)
+    write_dataset(build_dataset(config, role), make_folder(options.out), options.split)
     print(f"{options.images} scenes in {options.out}, split {options.split!r}")
     return 0
 
@@ -294,6 +295,12 @@ def _kinds(dataset: Any, field: str) -> dict[str, str]:
         raise ValueError("--by needs a data set from files; drawn scenes are all of one kind.")
     kinds: dict[str, str] = dataset.image_field(field)
     return kinds
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return explain(error)
+    return str(error) or type(error).__name__
 
 
 def _progress(level: int = logging.WARNING) -> Progress:

@@ -19,7 +19,7 @@ from panoptic_deeplab import captions, render
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.data import build_dataset
 from panoptic_deeplab.evaluate import Report, evaluate
-from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.files import make_folder, write_whole
 from panoptic_deeplab.predict import Prediction, Predictor
 from panoptic_deeplab.structures import PanopticMap, Sample
 
@@ -52,8 +52,7 @@ def run_demo(
         ValueError: if the weights know other classes, or `images` is not positive.
     """
     dataset = build_dataset(DataConfig(format="synthetic", val_images=images), "val")
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(out)
     scenes: list[Path] = []
     small: list[NDArray[np.uint8]] = []
 

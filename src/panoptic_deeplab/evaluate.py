@@ -121,9 +121,11 @@ def evaluate(
         on_prediction: called with each sample and its prediction, to save or draw them.
 
     Raises:
-        ValueError: if the classes differ, an image has no truth or no kind, or a file of the
-            data set is damaged.
+        ValueError: if `limit` is negative, the classes differ, an image has no truth or no kind,
+            or a file of the data set is damaged.
     """
+    if limit < 0:
+        raise ValueError(f"limit must be 0 (all images) or more, got {limit}.")
     check_same_classes(predictor.labels, dataset.labels)
     count = min(limit, len(dataset)) if limit else len(dataset)
     task = progress.add_task("evaluating", total=count) if progress else None

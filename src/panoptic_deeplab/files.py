@@ -34,3 +34,25 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results, before work starts whose results would have no place.
+
+    Args:
+        path: of the folder; it may exist.
+
+    Raises:
+        OSError: in a sentence, if it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Expected a folder for results at {path}, it cannot be made: {error.strerror}. "
+            "Choose another place."
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"The folder {path} cannot be written. Choose another place.")
+    return path

@@ -74,10 +74,10 @@ def plain_copy(settings: BaseModel) -> Any:
 
 def value_of(option: str, words: Sequence[str]) -> str | None:
     """The value of one option, before the others are known; None if it is not there."""
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for i, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == option:
-            return value if equals else following
+            return value if equals else next(iter(words[i + 1 :]), None)
     return None
 
 

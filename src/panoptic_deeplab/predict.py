@@ -27,6 +27,7 @@ from panoptic_deeplab.checkpoint import load_checkpoint
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image, to_eight_bits
+from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.labels import LabelSpace, near_names
 from panoptic_deeplab.memory import available_bytes, forward_bytes
@@ -82,8 +83,7 @@ class Prediction:
         """
         if not stem or Path(stem).name != stem:
             raise ValueError(f"stem must be a file name without folder or ending, got {stem!r}.")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(folder)
         with TemporaryDirectory(dir=folder, prefix=".part-") as part:
             with CocoPanopticWriter(part, self.labels, name=stem) as writer:
                 writer.add(stem, self.panoptic)

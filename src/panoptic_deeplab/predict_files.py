@@ -19,7 +19,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
-from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.files import make_folder, write_whole
 from panoptic_deeplab.predict import Prediction, Predictor
 from panoptic_deeplab.render import readable_scale
 
@@ -103,7 +103,7 @@ def predict_files(
         OSError: if the folder cannot be written.
     """
     results = FileResults()
-    out = Path(out)
+    out = make_folder(out)
     names = _names(paths)
     task = progress.add_task("predicting", total=len(paths)) if progress else None
     with CocoPanopticWriter(out, predictor.labels, name=LIST_NAME) as writer:

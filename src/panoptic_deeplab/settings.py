@@ -58,13 +58,18 @@ def make_experiment(plain: Mapping[str, Any], *, source: str = "") -> Experiment
     try:
         return Experiment.model_validate(plain)
     except ValidationError as error:
-        problems = [_explain(dict(e)) for e in error.errors()]
-        more = f" And {len(problems) - _MOST_ERRORS} more." if len(problems) > _MOST_ERRORS else ""
         where = f"{source}: " if source else ""
-        raise ValueError(f"{where}{' '.join(problems[:_MOST_ERRORS])}{more}") from error
+        raise ValueError(where + explain(error)) from error
 
 
-def _explain(error: Mapping[str, Any]) -> str:
+def explain(error: ValidationError) -> str:
+    """Say in a sentence each what is wrong with settings."""
+    problems = [_explain_one(dict(e)) for e in error.errors()]
+    more = f" And {len(problems) - _MOST_ERRORS} more." if len(problems) > _MOST_ERRORS else ""
+    return " ".join(problems[:_MOST_ERRORS]) + more
+
+
+def _explain_one(error: Mapping[str, Any]) -> str:
     place = tuple(p for p in error["loc"] if isinstance(p, str))
     name = ".".join(place)
     if error["type"] == "extra_forbidden":

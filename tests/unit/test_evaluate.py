@@ -100,6 +100,8 @@ def test_limit_spreads_over_the_set(tiny_predictor: Predictor) -> None:
     assert seen == [dataset.image_id(i) for i in (0, 2, 4)]
     assert report.num_images == 3
     assert evaluate(tiny_predictor, dataset, limit=99).num_images == 7
+    with pytest.raises(ValueError, match=r"limit must be 0 \(all images\) or more, got -1"):
+        evaluate(tiny_predictor, dataset, limit=-1)
 
 
 def test_images_need_truth(scenes: Scenes) -> None:
