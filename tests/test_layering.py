@@ -45,7 +45,6 @@ FLOORS: dict[str, int] = {
     "predict_files": 3,
     "evaluate": 3,
     "demo": 3,
-    "curves": 3,
     "train": 3,
     "cli": 4,
     "__init__": 4,
