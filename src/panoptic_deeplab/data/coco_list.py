@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, isnan, nan
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 MAX_SEGMENT_ID = 2**24 - 1
 """Largest id that red + 256 green + 65536 blue can express."""
+
+MAX_AREA = 2**62
+"""Larger areas are listed by mistake; this one still fits into 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class CocoList:
         name: of the file, for messages.
         labels: classes in the order of their data-set ids.
         entries: in the file's order.
-        segments: (S, 4) int64: id, class_id, area in pixels, 1 if crowd.
+        segments: (S, 4) int64: id, class_id, area in pixels or -1 where none is listed, 1 if crowd.
         scores: (S,) float64, NaN where there is none.
     """
 
@@ -184,8 +188,10 @@ def _records(whole: Mapping[str, Any], key: str, name: str) -> list[Mapping[str,
 
 
 def _field(
-    record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str
-) -> Any:  # JSON
+    record: Any, key: str, kind: type | tuple[type, ...], where: str
+) -> Any:  # what JSON holds may be of any type until it has been looked at
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: expected an object, got {record!r}. Correct this entry.")
     value = record.get(key)
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -204,6 +210,16 @@ _HINTS = {
 }
 
 
+def _number(record: Mapping[str, Any], key: str, where: str) -> float:
+    """A finite number; NaN if there is none."""
+    if record.get(key) is None:
+        return nan
+    value = float(_field(record, key, (int, float), where))
+    if not isfinite(value):
+        raise ValueError(f"{where} needs {key!r} as a finite number, got {value}. Correct it.")
+    return value
+
+
 def _unique(values: Sequence[Any], what: str, name: str) -> None:
     if len(set(values)) == len(values):
         return
@@ -219,14 +235,17 @@ def _read_labels(whole: Mapping[str, Any], name: str, labels_name: str) -> Label
     for i, record in enumerate(records):
         where = f"{name}: categories[{i}]"
         color = record.get("color", colors[i])
-        if not isinstance(color, list | tuple) or len(color) != 3:
-            raise ValueError(f"{where} needs 'color' as three numbers 0-255, got {color!r}.")
+        if not isinstance(color, list | tuple) or [type(c) for c in color] != [int] * 3:
+            raise ValueError(
+                f"{where} needs 'color' as three whole numbers 0-255, got {color!r}. Correct it, "
+                "or leave the colors out."
+            )
         classes.append(
             ClassInfo(
                 name=_field(record, "name", str, where),
                 dataset_id=_field(record, "id", int, where),
                 is_thing=bool(_field(record, "isthing", (int, bool), where)),
-                color=(int(color[0]), int(color[1]), int(color[2])),
+                color=(color[0], color[1], color[2]),
             )
         )
     _unique([c.dataset_id for c in classes], "category id", name)
@@ -264,10 +283,9 @@ def _read_segments(
             class_id = labels.class_id(_field(record, "category_id", int, here))
         except ValueError as error:
             raise ValueError(f"{here} (segment {number}): {error}") from error
-        area = round(_field(record, "area", (int, float), here)) if "area" in record else -1
+        area = _number(record, "area", here)
         crowd = int(bool(record.get("iscrowd", 0)))
-        score = record.get("score")
-        row = (number, class_id, area, crowd)
-        found.append((row, float("nan") if score is None else float(score)))
+        row = (number, class_id, -1 if isnan(area) else round(min(area, MAX_AREA)), crowd)
+        found.append((row, _number(record, "score", here)))
     _unique([row[0] for row, _ in found], "segment id", where)
     return found

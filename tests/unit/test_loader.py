@@ -1,0 +1,161 @@
+"""The stream of training batches: a function of seed and position, whatever delivers it."""
+
+import numpy as np
+import pytest
+import torch
+
+from panoptic_deeplab.config import (
+    AugmentConfig,
+    DataConfig,
+    Experiment,
+    RunConfig,
+    ScheduleConfig,
+)
+from panoptic_deeplab.data import TrainingSet, build_dataset, build_loader
+from panoptic_deeplab.data.synthetic import LABELS
+from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.structures import Batch, PanopticMap, Sample, Segment
+
+
+class Numbered:
+    """Images that are their own number, so that a batch tells which it holds."""
+
+    labels = LABELS
+
+    def __init__(self, count: int, broken: int = -1) -> None:
+        self.count, self.broken = count, broken
+
+    def __len__(self) -> int:
+        return self.count
+
+    def image_id(self, index: int, /) -> str:
+        return f"n{index}"
+
+    def __getitem__(self, index: int, /) -> Sample:
+        if index == self.broken:
+            raise ValueError(f"n{index}.png: expected a whole picture")
+        ids = np.ones((8, 8), np.int32)
+        panoptic = PanopticMap(ids, (Segment(1, LABELS.thing_ids[0], 64),))
+        return Sample(np.full((8, 8, 3), index, np.uint8), panoptic, self.image_id(index))
+
+
+def settings(
+    *, workers: int = 0, iterations: int = 6, batch: int = 4, seed: int = 0, plain: bool = True
+) -> Experiment:
+    scale = {"min_scale": 1.0, "max_scale": 1.0, "flip": False} if plain else {}
+    return Experiment(
+        data=DataConfig(size=(64, 96), train_images=5, workers=workers),
+        augment=AugmentConfig(crop_size=(8, 8) if plain else (33, 49), **scale),
+        schedule=ScheduleConfig(iterations=iterations, batch_size=batch),
+        run=RunConfig(seed=seed),
+    )
+
+
+def numbers(batches: list[Batch]) -> list[int]:
+    return [int(image[0, 0, 0]) for batch in batches for image in batch.image]
+
+
+def equal(one: Batch, two: Batch) -> bool:
+    return torch.equal(one.image, two.image) and all(
+        torch.equal(a, b) for a, b in zip(one.targets, two.targets, strict=True)
+    )
+
+
+def test_each_epoch_holds_every_image_once_in_its_own_order() -> None:
+    drawn = numbers(list(build_loader(Numbered(7), settings(iterations=7, batch=4))))
+    epochs = [drawn[i : i + 7] for i in range(0, 28, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_shapes_and_types() -> None:
+    experiment = settings(plain=False)
+    batch = next(iter(build_loader(build_dataset(experiment.data, "train"), experiment)))
+    assert isinstance(batch, Batch)
+    assert batch.image.shape == (4, 3, 33, 49)
+    assert batch.image.dtype == torch.uint8
+    assert batch.targets.semantic.shape == (4, 33, 49)
+    assert batch.targets.offset.shape == (4, 2, 33, 49)
+
+
+def test_resuming_meets_the_same_batches() -> None:
+    experiment = settings(plain=False)
+    dataset = build_dataset(experiment.data, "train")
+    unbroken = list(build_loader(dataset, experiment))
+    resumed = list(build_loader(dataset, experiment, first_step=4))
+    assert len(unbroken) == 6
+    assert len(resumed) == 2
+    assert all(equal(a, b) for a, b in zip(unbroken[4:], resumed, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers(workers: int) -> None:
+    alone, helped = settings(plain=False), settings(plain=False, workers=workers)
+    dataset = build_dataset(alone.data, "train")
+    expected = list(build_loader(dataset, alone, first_step=2))
+    got = list(build_loader(dataset, helped, first_step=2))
+    assert all(equal(a, b) for a, b in zip(expected, got, strict=True))
+
+
+def test_seeds_differ() -> None:
+    one, two = (numbers(list(build_loader(Numbered(20), settings(seed=s)))) for s in (0, 1))
+    assert one != two
+
+
+def test_an_image_changes_anew_in_each_epoch() -> None:
+    experiment = settings(plain=False)
+    stream = TrainingSet(build_dataset(experiment.data, "train"), experiment)
+    images = [stream[i].image for i in range(20)]  # four epochs of five images
+    assert len({image.numpy().tobytes() for image in images}) == 20
+
+
+def test_padding_has_the_network_s_mean() -> None:
+    experiment = settings()
+    wide = experiment.model_copy(
+        update={
+            "augment": experiment.augment.model_copy(update={"crop_size": (20, 20)}),
+            "model": experiment.model.model_copy(update={"pixel_mean": (10.4, 20.0, 123.675)}),
+        }
+    )
+    batch = TrainingSet(Numbered(1), wide)[0]
+    outside = batch.targets.semantic == 255
+    assert outside.sum() == 400 - 64
+    assert batch.image[:, outside].unique(dim=1).flatten().tolist() == [10, 20, 124]
+
+
+def test_the_dice_of_the_network_are_left_alone() -> None:
+    torch.manual_seed(3)
+    list(build_loader(Numbered(3), settings()))
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(after, torch.rand(1))
+
+
+# torch takes five seconds to end a worker that has raised
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_unreadable_image_is_named(workers: int) -> None:
+    loader = build_loader(Numbered(5, broken=2), settings(workers=workers))
+    with pytest.raises(ValueError, match=r"n2\.png: expected a whole picture"):
+        list(loader)
+
+
+def test_no_images() -> None:
+    with pytest.raises(ValueError, match="Training needs at least one image"):
+        build_loader(Numbered(0), settings())
+
+
+def test_unknown_format_and_role() -> None:
+    with pytest.raises(ValueError, match="Unknown data format 'coco'"):
+        build_dataset(DataConfig(format="coco"), "train")
+    with pytest.raises(ValueError, match="'train' or 'val', got 'test'"):
+        build_dataset(DataConfig(), "test")
+    with pytest.raises(ValueError, match="needs its folder, got none"):
+        build_dataset(DataConfig(format="coco_panoptic"), "train")
+
+
+def test_roles_of_drawn_scenes_differ() -> None:
+    config = DataConfig(size=(64, 64), train_images=7, val_images=3)
+    train, val = build_dataset(config, "train"), build_dataset(config, "val")
+    assert (len(train), len(val)) == (7, 3)
+    assert isinstance(train.labels, LabelSpace)
+    assert not np.array_equal(train[0].image, val[0].image)
