@@ -121,7 +121,8 @@ class Predictor(nn.Module):
             )
         # Pixels come as (H, W, 3); with weights in the same order the network takes 0.6 to 0.8 of
         # the time (compact model, 193 x 385 to 1025 x 1025, one core).
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
         self.labels = labels
         self.grouping = grouping
         self.inference = inference or InferenceConfig()
