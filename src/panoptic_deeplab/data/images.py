@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_PNG_NOTES = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _WHOLE_NUMBERS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -132,8 +133,7 @@ def _decode_with_opencv(image: Image.Image, content: bytes) -> NDArray[np.uint8]
     """Decode what OpenCV reads exactly as Pillow would; None if it is not that plain."""
     kind = str(image.format)
     ending = _ENDINGS.get(kind)
-    upright = image.getexif().get(_ORIENTATION, 1) == 1
-    if not upright:
+    if not _is_upright(image, content):
         return None
     if _has_deep_colors(image, content):
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -148,6 +148,13 @@ def _decode_with_opencv(image: Image.Image, content: bytes) -> NDArray[np.uint8]
     if bgr is None or bgr.shape[:2] != (image.height, image.width):
         return None
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)  # in place
+
+
+def _is_upright(image: Image.Image, content: bytes) -> bool:
+    # Pillow decodes a whole PNG to look for the camera's notes, which PNGs rarely have.
+    if image.format == "PNG" and not any(place in content for place in _PNG_NOTES):
+        return True
+    return bool(image.getexif().get(_ORIENTATION, 1) == 1)
 
 
 def _has_deep_colors(image: Image.Image, content: bytes) -> bool:
