@@ -209,7 +209,7 @@ def count_ids(segment_map: SegmentMap) -> dict[int, int]:
         {0: 2, 3: 1, 7: 3}
     """
     flat = segment_map.reshape(-1)
-    # Neighbours mostly share their id: sorting the runs instead of the pixels is 20 times faster.
+    # Neighbours mostly share their id: sorting the runs instead of the pixels is five times faster.
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
     lengths = np.diff(starts, append=flat.size)
     ids, run_of = np.unique(flat[starts], return_inverse=True)

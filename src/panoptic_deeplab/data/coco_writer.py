@@ -20,7 +20,9 @@ from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import PanopticMap, Segment
 
-_COMPRESSION = 3  # zlib level; measured on 512 px labels: 6 takes twice the time for 3 % less
+_COMPRESSION = (
+    6  # zlib level; on 512 px labels: as fast as 3, a third smaller; 9 takes 4 times longer
+)
 
 
 class CocoPanopticWriter:

@@ -235,7 +235,7 @@ def paint_house(facade: Facade, generator: np.random.Generator) -> None:
         facade.fill(facade.boxes(-0.2, height - 0.12, length + 0.2, height + 0.1), tone(roof, 0.7))
     else:
         facade.fill(facade.boxes(0, height - 0.35, length, height), tone(wall, 0.78))
-    if facade.depth < 35:  # further away windows are smaller than a pixel
+    if facade.depth < 35:  # further away windows are specks of a few pixels
         _paint_windows(facade, generator, wall)
         _paint_ground_floor(facade, generator)
 

@@ -59,7 +59,7 @@ class TarStore:
     """Files inside an uncompressed tar, found by an index of their offsets.
 
     Nothing is unpacked, so names that point outside harm nobody. Each read opens the file anew:
-    that costs microseconds and lets any number of processes and threads read at once.
+    that costs some ten microseconds and lets any number of processes and threads read at once.
 
     Args:
         root: the tar.

@@ -2,7 +2,7 @@
 
 In: a size, a seed and an index, which together decide everything. Out: a `Sample` with 6 stuff and
 5 thing classes. Each scene is seen along or across a street, at one of five times of day; three
-to nine things stand, overlap and are cut by the picture's edge. About 5 ms each at 192 x 384.
+to nine things stand, overlap and are cut by the picture's edge.
 """
 
 from pathlib import Path
@@ -131,7 +131,7 @@ def _as_photographed(image: NDArray[np.uint8], generator: np.random.Generator) -
     sigma = generator.uniform(0.0, 0.7)
     if sigma > 0.3:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
-    # The sum of two even draws is close enough to a bell, and five times faster to draw.
+    # The sum of two even draws is close enough to a bell, and three times faster to draw.
     draws = generator.integers(-128, 128, (2, height, width), np.int8)
     noise = np.add(*draws, dtype=np.float32)
     noise *= np.float32(generator.uniform(1.0, 4.5) / 104.5)  # 104.5: standard deviation of the sum
