@@ -257,7 +257,7 @@ def _data_synthetic(options: DataSynthetic) -> int:
 
 
 def _train(options: Any) -> int:
-    from panoptic_deeplab.train import train
+    from panoptic_deeplab.train import STATE, train
 
     experiment = make_experiment(asdict(options.experiment))
     if options.data is not None:
@@ -266,7 +266,7 @@ def _train(options: Any) -> int:
     with _progress(logging.INFO) as progress:
         result = train(experiment, options.out, resume=options.resume, progress=progress)
     print(result)
-    return 0
+    return INTERRUPTED if result.name == STATE else 0
 
 
 def _with_settings(words: list[str]) -> tuple[type[Any], Any]:

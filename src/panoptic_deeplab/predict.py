@@ -250,10 +250,7 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        # As a file, so that rotation, palettes and transparency are treated in one place.
-        buffer = BytesIO()
-        image.save(buffer, "PNG" if image.mode not in ("CMYK", "YCbCr", "LAB", "HSV") else "TIFF")
-        return read_image(buffer.getvalue(), name="image")
+        return read_image(_as_file(image), name="image")
     if isinstance(image, np.ndarray):
         return _array_to_rgb(image)
     raise TypeError(
@@ -285,6 +282,18 @@ def pad(image: NDArray[np.uint8], stride: int, *, align_corners: bool) -> NDArra
     if not any(missing):
         return image
     return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+
+
+def _as_file(image: Image.Image) -> bytes:
+    """Make a file of it, so that rotation, palettes and so on are treated in one place."""
+    buffer = BytesIO()
+    if image.mode in ("F", "I", "CMYK"):
+        image.save(buffer, "TIFF", exif=image.getexif())
+    else:
+        plain = image.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+        shown = image if plain else image.convert("RGB")
+        shown.save(buffer, "PNG", exif=image.getexif(), compress_level=0)
+    return buffer.getvalue()
 
 
 def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

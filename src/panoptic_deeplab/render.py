@@ -318,7 +318,7 @@ def _names(panoptic: PanopticMap, labels: LabelSpace, scale: int) -> list[captio
     for segment in sorted(few, key=lambda s: (-s.area_px, s.id)):
         text = labels.classes[segment.class_id].name
         if segment.score is not None:
-            text += f" {100 * segment.score:.0f}%"
+            text += f" {100 * min(segment.score, 1):.0f}%"  # heat may exceed 1
         mask = thin == segment.id
         if mask.any():
             names.append(captions.Name(text, mask, segment.area_px * scale**2))

@@ -76,16 +76,34 @@ def test_grey_and_deep_arrays_are_seen_as_in_files() -> None:
     assert (to_rgb(RGB.astype(np.uint16) * 257) == RGB).all()
 
 
-def test_pillow_modes() -> None:
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "P", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_pillow_modes(mode: str) -> None:
     image = Image.fromarray(RGB)
-    for mode in ("L", "P", "RGBA", "CMYK", "1", "I;16"):
-        assert (
-            to_rgb(
-                image.convert("L").convert(mode) if mode == "I;16" else image.convert(mode)
-            ).shape
-            == RGB.shape
-        )
-    assert np.abs(to_rgb(image.convert("CMYK")).astype(int) - RGB).max() <= 1
+    if mode == "LAB":
+        image = Image.new("LAB", image.size)
+    elif mode in ("I", "LA"):
+        image = image.convert("L").convert(mode)
+    else:
+        image = image.convert(mode)
+    seen = to_rgb(image)
+    assert seen.shape == RGB.shape
+    if mode in ("RGBA", "CMYK", "YCbCr", "HSV"):
+        assert np.abs(seen.astype(int) - RGB).mean() < 3
+
+
+def test_pillow_image_of_floats_is_refused() -> None:
+    with pytest.raises(ValueError, match="image: expected whole numbers of 8 or 16 bits"):
+        to_rgb(Image.fromarray(RGB[..., 0].astype(np.float32)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_pillow_image_is_turned_as_its_file(mode: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).convert(mode).save(tmp_path / "a.jpg", exif=exif)
+    from_file = to_rgb(tmp_path / "a.jpg")
+    assert from_file.shape == (56, 40, 3)
+    assert (to_rgb(Image.open(tmp_path / "a.jpg")) == from_file).all()
 
 
 @pytest.mark.parametrize(
