@@ -26,6 +26,18 @@ _ORDER, _AUGMENT = 0, 1
 _PREFETCH = 4  # batches per worker made ahead, so that one slow image does not stop the network
 
 
+class UnreadableImage(ValueError):
+    """An image or its truth cannot be read; the message is one sentence, also from a worker.
+
+    Args:
+        message: the sentence. torch hands on a worker's error by making it anew from the text of
+            its whole traceback, whose last line is the sentence.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+
+
 class TrainingSet(Dataset[Batch]):
     """The stream as a map: position -> one augmented image with its targets.
 
@@ -60,14 +72,16 @@ class TrainingSet(Dataset[Batch]):
         """Image (3, H, W) uint8 and targets without B, at a position from 0 on.
 
         Raises:
-            ValueError: naming the image, if it cannot be read.
+            UnreadableImage: naming the file.
         """
         epoch, place = divmod(position, len(self._dataset))
         index = int(_order(self._seed, epoch, len(self._dataset))[place])
         generator = np.random.default_rng((self._seed, _AUGMENT, position))
-        sample = augment(
-            self._dataset[index], generator, pad_color=self._pad_color, **self._augment
-        )
+        try:
+            sample = self._dataset[index]
+        except (ValueError, OSError) as error:
+            raise UnreadableImage(str(error)) from error
+        sample = augment(sample, generator, pad_color=self._pad_color, **self._augment)
         assert sample.panoptic is not None, "augment refuses images without truth"
         targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
         image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
