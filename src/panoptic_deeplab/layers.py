@@ -116,6 +116,7 @@ class ConvNormAct(nn.Sequential):
         stride: 1 or 2.
         dilation: distance between taps.
         groups: `in_channels` for a depthwise convolution.
+        bias: of the convolution; some published networks have one though the norm undoes it.
         norm_epsilon: of the batch norm.
         activation: module put behind; `nn.Identity` for none.
     """
@@ -129,10 +130,11 @@ class ConvNormAct(nn.Sequential):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
+        bias: bool = False,
         norm_epsilon: float = NORM_EPSILON,
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
-        if groups == in_channels == out_channels:
+        if groups == in_channels == out_channels and not bias:
             conv: nn.Conv2d = DepthwiseConv(
                 in_channels, kernel_size, stride=stride, dilation=dilation
             )
@@ -145,7 +147,7 @@ class ConvNormAct(nn.Sequential):
                 padding=dilation * (kernel_size // 2),
                 dilation=dilation,
                 groups=groups,
-                bias=False,
+                bias=bias,
             )
         parts: list[tuple[str, nn.Module]] = [
             ("conv", conv),

@@ -9,6 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from panoptic_deeplab.backbones.base import Backbone
+from panoptic_deeplab.backbones.hrnet import (
+    hrnet_w18,
+    hrnet_w32,
+    hrnet_w48,
+    hrnet_w48_plus,
+    hrnet_wider_plus,
+)
 from panoptic_deeplab.backbones.mobilenet import (
     mobilenet_v2,
     mobilenet_v3_large,
@@ -29,6 +36,11 @@ from panoptic_deeplab.labels import near_names
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "hrnet_w18": hrnet_w18,
+    "hrnet_w32": hrnet_w32,
+    "hrnet_w48": hrnet_w48,
+    "hrnet_w48_plus": hrnet_w48_plus,
+    "hrnet_wider_plus": hrnet_wider_plus,
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v3_large": mobilenet_v3_large,
     "mobilenet_v3_large_reduced": mobilenet_v3_large_reduced,
