@@ -1,6 +1,7 @@
 """Lists of files, and folders of results."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from panoptic_deeplab.data.coco import CocoPanoptic
+from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.predict_files import find_images, predict_files
 
@@ -99,3 +101,13 @@ def test_a_file_that_fails_does_not_stop_the_rest(
     plain = json.loads(json.dumps(results.to_dict()))
     assert plain["failed"][0] == {"image": str(gone), "error": results.failed[gone]}
     assert plain["images"][0]["segments"]
+
+
+def test_folder_for_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"Expected a folder for results at .*file/x, it cannot be"):
+        make_folder(tmp_path / "file" / "x")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"cannot be written\. Choose another"):
+        make_folder(tmp_path)
