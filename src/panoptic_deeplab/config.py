@@ -33,6 +33,9 @@ class ModelConfig(Frozen):
         output_stride: input pixels per pixel of the encoder's output; paper: 16.
         atrous_rates: of the three dilated ASPP branches; None: (6, 12, 18) at stride 16, doubled
             at 8, halved at 32 (paper and DeepLabV3).
+        context: what a branch first does with the last feature: an ASPP (paper), a 1x1 convolution
+            to the branch's width ("projection"), or nothing ("none", as in HRNet's own network
+            for semantic segmentation).
         aspp_channels: width of each ASPP; paper: 256.
         aspp_separable: depthwise-separable (paper) or plain dilated convolutions (bowenc0221).
         aspp_pooling: pooled branch with batch norm (paper), bias only (detectron2) or neither
@@ -73,6 +76,7 @@ class ModelConfig(Frozen):
     backbone_options: dict[str, bool | int | float | str | tuple[int, ...] | None] = {}
     output_stride: Literal[8, 16, 32] = 16
     atrous_rates: tuple[Positive, Positive, Positive] | None = None
+    context: Literal["aspp", "projection", "none"] = "aspp"
     aspp_channels: Positive = 256
     aspp_separable: bool = True
     aspp_pooling: Literal["norm", "bias", "plain"] = "norm"
@@ -283,8 +287,11 @@ class RunConfig(Frozen):
         checkpoint_every: steps between checkpoints; the last step always writes one.
         log_every: steps between lines of the log.
         threads: of torch on the CPU; 0: its own choice.
+        start_from: weights to start from instead of random ones: a name of embedded weights or a
+            file. With other classes the semantic head's last layer starts anew.
     """
 
+    start_from: str = ""
     seed: int = 0
     validate_every: Positive = 1000
     validate_images: Annotated[int, Field(ge=0)] = 0

@@ -209,8 +209,8 @@ class Branch(nn.Module):
     """ASPP, then step by step towards stride 4: upsample, join a low-level feature, refine.
 
     Args:
-        aspp: the branch's own; None: it decodes another branch's.
-        aspp_channels: C of the ASPP's output.
+        aspp: the branch's own, or what takes its place; None: it decodes another branch's.
+        aspp_channels: C of its output.
         low_channels: C of the low-level features, from coarse to fine.
         projections: C each is brought to first; paper: (64, 32) semantic, (32, 16) instance.
         out_channels: C of the result; paper: 256 semantic, 128 instance.
@@ -220,12 +220,12 @@ class Branch(nn.Module):
         norm_epsilon: of the batch norms.
 
     Raises:
-        ValueError: if there is nothing to join and the ASPP has another width than the result.
+        ValueError: if there is nothing to join and the input has another width than the result.
     """
 
     def __init__(
         self,
-        aspp: ASPP | None,
+        aspp: nn.Module | None,
         *,
         aspp_channels: int,
         low_channels: Sequence[int],
@@ -239,9 +239,9 @@ class Branch(nn.Module):
         super().__init__()
         if not projections and out_channels != aspp_channels:
             raise ValueError(
-                "A decoder without projections is its ASPP and must be as wide, got "
+                "A decoder without projections passes its input on and must be as wide, got "
                 f"{out_channels} and {aspp_channels} channels. Set semantic_channels and "
-                "instance_channels to aspp_channels, or add projections."
+                f"instance_channels to {aspp_channels}, or add projections."
             )
         self.align_corners = align_corners
         self.aspp = aspp

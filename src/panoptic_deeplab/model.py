@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from panoptic_deeplab.backbones import Backbone, build_backbone
 from panoptic_deeplab.config import ModelConfig
 from panoptic_deeplab.decoder import ASPP, Branch, Convs, Head, Pooling
-from panoptic_deeplab.layers import NORM_EPSILON, Size, initialize_he, replace_norms, upsample
+from panoptic_deeplab.layers import (
+    NORM_EPSILON,
+    ConvNormAct,
+    Size,
+    initialize_he,
+    replace_norms,
+    upsample,
+)
 from panoptic_deeplab.structures import Outputs
 
 MIN_SIDE = 33
@@ -25,6 +32,7 @@ ATROUS_RATES = {4: (24, 48, 72), 8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)
 
 DecoderKind = Literal["panoptic_deeplab", "deeplabv3plus"]
 InstanceBranch = Literal["dual", "shared_aspp", "shared", "none"]
+Context = Literal["aspp", "projection", "none"]
 
 
 class PanopticDeepLab(nn.Module):
@@ -33,6 +41,7 @@ class PanopticDeepLab(nn.Module):
     Args:
         backbone: see `Backbone`.
         num_classes: K.
+        context: what stands between the last feature and a decoder; see `ModelConfig`.
         atrous_rates: of the ASPPs; None: those of `ATROUS_RATES`.
         aspp_channels: C of each ASPP.
         aspp_separable: see `ASPP`.
@@ -71,6 +80,7 @@ class PanopticDeepLab(nn.Module):
         backbone: Backbone,
         num_classes: int,
         *,
+        context: Context = "aspp",
         atrous_rates: Sequence[int] | None = None,
         aspp_channels: int = 256,
         aspp_separable: bool = True,
@@ -112,9 +122,18 @@ class PanopticDeepLab(nn.Module):
             align_corners=align_corners,
             norm_epsilon=norm_epsilon,
         )
+
+        def look(width: int) -> tuple[nn.Module, int]:
+            """What a branch does with the last feature, and how many channels that has."""
+            if context == "aspp":
+                return make_aspp(), aspp_channels
+            channels = backbone.channels[-1]
+            if context == "projection":
+                return ConvNormAct(channels, width, 1, norm_epsilon=norm_epsilon), width
+            return nn.Identity(), channels
+
         make_branch = partial(
             Branch,
-            aspp_channels=aspp_channels,
             form=_decoder_convs(decoder, decoder_separable),
             depthwise_norm=depthwise_norm,
             align_corners=align_corners,
@@ -126,15 +145,21 @@ class PanopticDeepLab(nn.Module):
             depthwise_norm=depthwise_norm,
             norm_epsilon=norm_epsilon,
         )
+        context_module, context_channels = look(semantic_channels)
         self.semantic_decoder = make_branch(
-            make_aspp(),
+            context_module,
+            aspp_channels=context_channels,
             low_channels=_low_channels(backbone, semantic_projections, decoder, "semantic"),
             projections=semantic_projections,
             out_channels=semantic_channels,
         )
         if instance_branch in ("dual", "shared_aspp"):
+            own_module = None
+            if instance_branch == "dual":
+                own_module, context_channels = look(instance_channels)
             self.instance_decoder = make_branch(
-                make_aspp() if instance_branch == "dual" else None,
+                own_module,
+                aspp_channels=context_channels,
                 low_channels=_low_channels(backbone, instance_projections, decoder, "instance"),
                 projections=instance_projections,
                 out_channels=instance_channels,
@@ -227,9 +252,24 @@ def build_model(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
         norm_epsilon=config.backbone_norm_epsilon,
         options=config.backbone_options,
     )
+    return complete_model(backbone, config, num_classes)
+
+
+def complete_model(backbone: Backbone, config: ModelConfig, num_classes: int) -> PanopticDeepLab:
+    """Put decoders and heads behind a backbone.
+
+    Args:
+        backbone: as `config` describes it.
+        config: see `ModelConfig`.
+        num_classes: K.
+
+    Raises:
+        ValueError: if the decoder does not fit the backbone.
+    """
     model = PanopticDeepLab(
         backbone,
         num_classes,
+        context=config.context,
         atrous_rates=config.atrous_rates,
         aspp_channels=config.aspp_channels,
         aspp_separable=config.aspp_separable,

@@ -125,7 +125,7 @@ def test_dropout_only_while_training():
 
 
 def test_branch_without_projections_must_be_as_wide_as_its_aspp():
-    with pytest.raises(ValueError, match=r"must be as wide, got 6 and 4 channels.*aspp_channels"):
+    with pytest.raises(ValueError, match=r"must be as wide, got 6 and 4 channels.*to 4, or"):
         Branch(ASPP(8, 4), aspp_channels=4, low_channels=(), projections=(), out_channels=6)
 
 

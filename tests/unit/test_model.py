@@ -211,6 +211,20 @@ def test_decoder_without_projections_is_its_aspp():
     assert model(torch.zeros(1, 3, 64, 96)).offset.shape == (1, 2, 4, 6)  # still at stride 16
 
 
+def test_context_can_be_a_projection_or_nothing():
+    projection = build_model(SMALL.model_copy(update={"context": "projection"}), 5)
+    assert projection.semantic_decoder.aspp.conv.out_channels == 16
+    assert projection.instance_decoder.aspp.conv.out_channels == 16
+    wide = projection.backbone.channels[-1]
+    alone = {"context": "none", "instance_branch": "shared"}
+    alone |= {"semantic_projections": (), "semantic_channels": wide}
+    nothing = build_model(SMALL.model_copy(update=alone), 5).eval()
+    assert not [k for k in nothing.state_dict() if k.startswith("semantic_decoder")]
+    with torch.no_grad():
+        shape = nothing(torch.zeros(1, 3, 64, 96)).semantic.shape
+    assert shape == (1, 5, 4, 6)  # nothing has brought it to stride 4
+
+
 def test_norms_are_of_the_kind_asked_for():
     update = {"norm": "group", "backbone_norm": "frozen"}
     model = build_model(SMALL.model_copy(update=update), 5).train()
