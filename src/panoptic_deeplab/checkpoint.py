@@ -90,6 +90,34 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(model.eval(), labels, experiment, _parse(header, "provenance", path))
 
 
+def start_from(model: PanopticDeepLab, labels: LabelSpace, source: Checkpoint) -> list[str]:
+    """Give a new model the weights of a trained one, as a start for training.
+
+    Args:
+        model: of the same settings but for the number of classes; changed in place.
+        labels: the classes it shall learn.
+        source: where the weights come from.
+
+    Returns:
+        Names of the weights that were left as they were: none if the classes are the same ones,
+        else those of the semantic head's last layer (as the paper's authors do from Mapillary
+        Vistas to Cityscapes).
+
+    Raises:
+        ValueError: if the networks differ elsewhere, with names and shapes.
+    """
+    fresh: list[str] = []
+    weights = dict(source.model.state_dict())
+    if [(c.name, c.is_thing) for c in labels.classes] != [
+        (c.name, c.is_thing) for c in source.labels.classes
+    ]:
+        own = model.state_dict()
+        fresh = [name for name in own if name.startswith("semantic_head.predict.")]
+        weights |= {name: own[name] for name in fresh}
+    _load_strictly(model, weights, "the model to start from")
+    return fresh
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """What a run needs to go on as if it had never stopped.

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from panoptic_deeplab import render
-from panoptic_deeplab.checkpoint import load_checkpoint
+from panoptic_deeplab.checkpoint import Checkpoint, load_checkpoint
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image, to_eight_bits
@@ -219,21 +219,25 @@ def load(name_or_path: str | Path = "default", *, device: str | None = None) -> 
         FileNotFoundError: if it is neither.
         ValueError: if the file is damaged or not a model of this package.
     """
-    known = embedded_weights()
-    if str(name_or_path) in known:
-        resource = files("panoptic_deeplab") / "weights" / f"{name_or_path}.safetensors"
-        with as_file(resource) as path:
-            checkpoint = load_checkpoint(path)
-    elif Path(name_or_path).is_file():
-        checkpoint = load_checkpoint(name_or_path)
-    else:
-        raise FileNotFoundError(_no_weights(str(name_or_path), known))
+    checkpoint = find_checkpoint(name_or_path)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     experiment = checkpoint.experiment
     predictor = Predictor(
         checkpoint.model, checkpoint.labels, experiment.grouping, experiment.inference
     )
     return predictor.to(where)
+
+
+def find_checkpoint(name_or_path: str | Path) -> Checkpoint:
+    """Read embedded weights or a checkpoint file; arguments and errors as for `load`."""
+    known = embedded_weights()
+    if str(name_or_path) in known:
+        resource = files("panoptic_deeplab") / "weights" / f"{name_or_path}.safetensors"
+        with as_file(resource) as path:
+            return load_checkpoint(path)
+    if Path(name_or_path).is_file():
+        return load_checkpoint(name_or_path)
+    raise FileNotFoundError(_no_weights(str(name_or_path), known))
 
 
 def embedded_weights() -> tuple[str, ...]:

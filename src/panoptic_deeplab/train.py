@@ -37,6 +37,7 @@ from panoptic_deeplab.checkpoint import (
     restore,
     save_checkpoint,
     save_state,
+    start_from,
 )
 from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
 from panoptic_deeplab.curves import draw_curves
@@ -44,9 +45,10 @@ from panoptic_deeplab.data import build_dataset, build_loader
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.losses import Losses, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
-from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.predict import Predictor, find_checkpoint
 from panoptic_deeplab.render import training_picture
 from panoptic_deeplab.structures import Batch
 from panoptic_deeplab.version import __version__
@@ -132,6 +134,8 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
     training = Training(experiment, out, where, model, optimizer, training_set, validation_set)
     if state_file.exists():
         _resume(training, state_file)
+    elif experiment.run.start_from:
+        _start(model, training_set.labels, experiment.run.start_from)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
     _cut_log(out / LOG, training.step)
@@ -294,6 +298,12 @@ def _finish_step_on_signal(training: Training) -> Iterator[None]:
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def _start(model: PanopticDeepLab, labels: LabelSpace, weights: str) -> None:
+    fresh = start_from(model, labels, find_checkpoint(weights))
+    left = f"; left random, since the classes differ: {', '.join(fresh)}" if fresh else ""
+    logger.info("Starting from %s%s.", weights, left)
 
 
 def _resume(training: Training, state_file: Path) -> None:

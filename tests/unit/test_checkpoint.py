@@ -4,7 +4,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from panoptic_deeplab.checkpoint import load_checkpoint, read_state, save_checkpoint
+from panoptic_deeplab.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    read_state,
+    save_checkpoint,
+    start_from,
+)
 from panoptic_deeplab.config import Experiment, ModelConfig
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.model import build_model
@@ -121,3 +127,24 @@ def test_a_missing_file_and_a_model_in_place_of_a_state(model, tmp_path):
     save_checkpoint(tmp_path / "model.safetensors", model, LABELS, SMALL, {})
     with pytest.raises(ValueError, match="expected a run's resume state"):
         read_state(tmp_path / "model.safetensors")
+
+
+def test_starting_from_trained_weights(model):
+    source = Checkpoint(model, LABELS, SMALL, {})
+    same = build_model(SMALL.model, 2)
+    assert start_from(same, LABELS, source) == []
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in same.state_dict().items())
+
+    more = LabelSpace("three", (*LABELS.classes, ClassInfo("wall", 11, False, (0, 9, 0))))
+    other = build_model(SMALL.model, 3)
+    before = other.semantic_head.predict.weight.clone()
+    assert start_from(other, more, source) == [
+        "semantic_head.predict.weight",
+        "semantic_head.predict.bias",
+    ]
+    assert torch.equal(other.semantic_head.predict.weight, before)
+    assert torch.equal(other.center_head.predict.weight, model.center_head.predict.weight)
+
+    wider = build_model(SMALL.model.model_copy(update={"instance_channels": 16}), 2)
+    with pytest.raises(ValueError, match="wrong shape"):
+        start_from(wider, LABELS, source)
