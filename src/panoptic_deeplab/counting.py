@@ -1,23 +1,28 @@
 """Parameters and multiply-adds of a network, exactly, without running it.
 
 In: a configuration and an image size. Out: `Counts`. Everything happens on the meta device, so
-the largest network at the largest size takes a second and no memory. Multiply-adds are one per
+the largest network at the largest size takes half a second and no memory. Multiply-adds are one per
 weight and output position of every convolution (what this package reports), or what TensorFlow's
 profiler would have said, which is what the papers print. That convention was worked out by
 matching 20 published figures to 0.1 G; see `MultiplyAdds`.
 """
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
+from panoptic_deeplab.backbones import Backbone, build_backbone
 from panoptic_deeplab.config import ModelConfig
+from panoptic_deeplab.decoder import Branch
 from panoptic_deeplab.layers import Size
-from panoptic_deeplab.model import build_model
+from panoptic_deeplab.meta import QuickMeta
+from panoptic_deeplab.model import PanopticDeepLab, complete_model
 
 UNEXPLAINED_PER_PIXEL = 58.5
 """Multiply-adds per input pixel that the supplement's two figures have beyond all terms named in
@@ -29,7 +34,7 @@ class MultiplyAdds:
     """Multiply-adds of one image, by origin. All but the first count half an operation each.
 
     Attributes:
-        convolution: one per weight and output position.
+        convolution: one per weight and output position, classifiers included.
         padding: what dilated convolutions add when they are computed on a grid padded to a
             multiple of the dilation, as TensorFlow did.
         addition: of residuals and fused maps.
@@ -50,6 +55,21 @@ class MultiplyAdds:
         """All terms together: floating-point operations of TensorFlow's profiler, over two."""
         named = (self.padding, self.addition, self.pooling, self.normalization)
         return self.convolution + sum(named) + self.full_resolution
+
+
+@dataclass(frozen=True)
+class Part:
+    """A main part of a network: a stage of the backbone, an ASPP, a decoder, a head.
+
+    Attributes:
+        name: of its module; parameters begin with it.
+        parameters: as in `Counts`.
+        multiply_adds: of its convolutions, for one image.
+    """
+
+    name: str
+    parameters: int
+    multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -80,14 +100,59 @@ def count(config: ModelConfig, num_classes: int, size: Size) -> Counts:
         >>> count(ModelConfig(backbone="mobilenet_v3_large_reduced"), 19, (1025, 2049)).parameters
         3641302
     """
-    with torch.device("meta"):
-        model = build_model(config, num_classes)
+    model = build_on_meta(config, num_classes)
     has_instances = config.instance_branch != "none"
     multiply_adds = count_multiply_adds(
         model, size, per_pixel=_full_resolution(num_classes, has_instances)
     )
     unexplained = UNEXPLAINED_PER_PIXEL * size[0] * size[1] if has_instances else 0.0
     return Counts(count_parameters(model), multiply_adds, multiply_adds.profiler + unexplained)
+
+
+def build_on_meta(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
+    """The network without weights; one after another with the same backbone share it."""
+    with torch.device("meta"), QuickMeta():
+        return complete_model(build_backbone_on_meta(config), config, num_classes)
+
+
+def build_backbone_on_meta(config: ModelConfig) -> Backbone:
+    """The backbone without weights, the last one again if it is the same."""
+    used = {"backbone", "backbone_options", "backbone_norm", "norm"}
+    used |= {"output_stride", "backbone_norm_epsilon"}
+    return _build_backbone(config.model_dump_json(include=used))
+
+
+@lru_cache(maxsize=1)
+def _build_backbone(settings: str) -> Backbone:
+    config = ModelConfig.model_validate_json(settings)
+    with torch.device("meta"), QuickMeta():
+        return build_backbone(
+            config.backbone,
+            output_stride=config.output_stride,
+            norm_epsilon=config.backbone_norm_epsilon,
+            options=config.backbone_options,
+        )
+
+
+def count_parts(module: nn.Module, size: Size) -> list[Part]:
+    """Count the main parts of a network.
+
+    Stages of the backbone, ASPPs, projections and convolutions of the decoders, heads.
+
+    Args:
+        module: on the meta device, takes images.
+        size: (H, W) of the image.
+
+    Returns:
+        In the order of the module, without those that have no weights.
+    """
+    parts = dict(_main_parts(module))
+    counter = _run(module, size, parts)
+    return [
+        Part(name, count_parameters(part), counter.convolutions[name])
+        for name, part in parts.items()
+        if count_parameters(part)
+    ]
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -106,6 +171,19 @@ def count_multiply_adds(module: nn.Module, size: Size, *, per_pixel: float = 0.0
     Raises:
         ValueError: if the module holds real weights.
     """
+    counter = _run(module, size, {})
+    return MultiplyAdds(
+        convolution=sum(counter.convolutions.values()),
+        padding=counter.padding,
+        addition=counter.addition / 2,
+        pooling=counter.pooling / 2,
+        normalization=counter.normalization / 2,
+        full_resolution=per_pixel * size[0] * size[1] / 2,
+    )
+
+
+def _run(module: nn.Module, size: Size, parts: Mapping[str, nn.Module]) -> "_Counter":
+    """Send an image through a module on the meta device and count, part by part."""
     if any(not p.is_meta for p in module.parameters()):
         raise ValueError(
             "Counting needs a module on the meta device, got one with real weights. Build it "
@@ -113,18 +191,36 @@ def count_multiply_adds(module: nn.Module, size: Size, *, per_pixel: float = 0.0
         )
     image = torch.empty(1, 3, *size, device="meta")
     counter = _Counter()
+    # Every module inside a part: a list is never called, its members are.
+    hooks = [
+        hook
+        for name, part in parts.items()
+        for inner in part.modules()
+        for hook in counter.watch(name, inner)
+    ]
     was_training = module.training
-    with torch.no_grad(), counter:
-        module.eval()(image)
-    module.train(was_training)
-    return MultiplyAdds(
-        convolution=counter.convolution,
-        padding=counter.padding,
-        addition=counter.addition / 2,
-        pooling=counter.pooling / 2,
-        normalization=counter.normalization / 2,
-        full_resolution=per_pixel * size[0] * size[1] / 2,
-    )
+    try:
+        with torch.no_grad(), counter:
+            module.eval()(image)
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return counter
+
+
+def _main_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Names and modules; see `count_parts`."""
+    for name, child in module.named_children():
+        if not isinstance(child, (Backbone, Branch)):
+            yield name, child
+            continue
+        for inner_name, part in child.named_children():
+            path = f"{name}.{inner_name}"
+            if isinstance(child, Backbone) and isinstance(part, nn.ModuleList):
+                yield from ((f"{path}.{i}", member) for i, member in enumerate(part))
+            else:
+                yield path, part
 
 
 def _full_resolution(num_classes: int, has_instances: bool) -> int:
@@ -135,12 +231,13 @@ def _full_resolution(num_classes: int, has_instances: bool) -> int:
     return scaling + soft_max + arg_max + peaks
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(QuickMeta):  # type: ignore[no-untyped-call]
     """Sees every operation of a forward pass."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.convolution = 0
+        super().__init__()
+        self.convolutions: dict[str, int] = defaultdict(int)  # by the watched part
+        self._inside: list[str] = []
         self.padding = 0
         self.addition = 0
         self.pooling = 0
@@ -148,6 +245,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         aten = torch.ops.aten
         self._rules: dict[Any, Callable[[tuple[Any, ...], Tensor], None]] = {
             aten.convolution.default: self._convolution,
+            aten.addmm.default: self._linear,
             aten.add.Tensor: self._addition,
             aten.add_.Tensor: self._addition,
             aten.mean.dim: self._whole_map,
@@ -157,6 +255,17 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             aten.native_group_norm.default: self._norm,
         }
 
+    def watch(self, name: str, part: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        """Count what happens inside a module under its name."""
+
+        def enter(*_: Any) -> None:
+            self._inside.append(name)
+
+        def leave(*_: Any) -> None:
+            self._inside.pop()
+
+        return part.register_forward_pre_hook(enter), part.register_forward_hook(leave)
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -164,7 +273,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         rule = self._rules.get(func)
         if rule is not None:
             rule(args, result[0] if isinstance(result, tuple) else result)
@@ -173,12 +282,18 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _convolution(self, args: tuple[Any, ...], out: Tensor) -> None:
         weight, bias, dilation = args[1], args[2], args[5]
         height, width = out.shape[-2:]
-        self.convolution += weight.numel() * height * width
+        self.convolutions[self._inside[-1] if self._inside else ""] += (
+            weight.numel() * height * width
+        )
         down, right = dilation
         padded = (height + -height % down) * (width + -width % right)
         self.padding += weight.numel() * (padded - height * width)
         if bias is not None:
             self.normalization += out.numel()
+
+    def _linear(self, args: tuple[Any, ...], out: Tensor) -> None:
+        self.convolution += args[2].numel()  # a 1x1 convolution on one position
+        self.normalization += out.numel()
 
     def _addition(self, args: tuple[Any, ...], out: Tensor) -> None:
         self.addition += out.numel()

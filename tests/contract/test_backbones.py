@@ -16,6 +16,7 @@ from panoptic_deeplab.backbones import BACKBONES, build_backbone
 KEYS = Path(__file__).parents[1] / "reference" / "keys"
 
 CHEAP = {
+    **{name: {"width": 4} for name in BACKBONES if name.startswith("auto_deeplab")},
     "hrnet_w18": {"modules": (1, 1, 1), "blocks": 1},
     "hrnet_w32": {"modules": (1, 1, 1), "blocks": 1},
     "hrnet_w48": {"modules": (1, 1, 1), "blocks": 1},
@@ -28,24 +29,49 @@ CHEAP = {
     "resnext101_32x8d": {"units": (1, 2, 2, 2), "multi_grid": (1, 1)},
     "resnet101": {"units": (2, 2, 2, 2), "multi_grid": (1, 1)},
 }
-"""Fewer of the equal units: what is checked does not depend on their number."""
+"""Fewer or narrower units: what is checked does not depend on their number."""
+
+OUTPUT_STRIDES = {
+    name: (8,) if name.startswith("auto_deeplab") else (8, 16, 32) for name in BACKBONES
+}
+"""Auto-DeepLab's path of strides is part of the network."""
 
 STRICTLY_ATROUS = {"resnet52": {"dilate_first": False}}
 """Where the published form is not equal to its strided self on purpose, the option that is."""
 
+REPEATS = (
+    "auto_deeplab_m",
+    "auto_deeplab_l",
+    "auto_deeplab_xl",
+    "auto_deeplab_xl_plus",
+    "hrnet_w18",
+    "hrnet_w32",
+    "resnet101",
+    "resnet101_beta",
+    "xception41",
+    "xception65",
+)
+"""Differ from another entry in numbers only; their runs are marked slow."""
+
 ONE_PER_FAMILY = ("hrnet_w48_plus", "mobilenet_v3_small", "resnet50_beta", "xception71")
-"""Tested where all would take long; the others are tested too, but marked slow."""
+"""Exports take long; the others' are marked slow."""
 
 EXCHANGING = [name for name in BACKBONES if name.startswith("hrnet")]
 """Maps upsampled from a coarse branch differ from maps computed on the finer grid."""
 
 
-@cache
-def backbone(name: str, output_stride: int = 16) -> nn.Module:
-    """In eval mode, with seeded weights; shared between tests, which leave it as it is."""
+def build(name: str, output_stride: int | None = None) -> nn.Module:
+    """With seeded weights; at the largest stride but 32 where none is asked for."""
     torch.manual_seed(0)
     options = CHEAP.get(name, {})
-    return build_backbone(name, output_stride=output_stride, options=options).eval()
+    stride = output_stride or OUTPUT_STRIDES[name][:2][-1]
+    return build_backbone(name, output_stride=stride, options=options)
+
+
+@cache
+def backbone(name: str) -> nn.Module:
+    """In eval mode; shared between tests, which leave it as it is."""
+    return build(name).eval()
 
 
 def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
@@ -57,7 +83,12 @@ def assert_close(ours: torch.Tensor, reference: torch.Tensor) -> None:
     assert (ours - reference).abs().max() <= 1e-5 * reference.abs().max()
 
 
-each_backbone = pytest.mark.parametrize("name", sorted(BACKBONES))
+def runs(names, *, slow=REPEATS):
+    """Names as parameters of a test that runs the network."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in sorted(names)]
+
+
+each_backbone = pytest.mark.parametrize("name", runs(BACKBONES))
 
 
 @each_backbone
@@ -72,18 +103,20 @@ def test_shapes_are_as_announced(name, size):
         assert tuple(feature.shape) == expected
 
 
-@each_backbone
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize(
+    ("name", "output_stride"), [(n, s) for n, strides in OUTPUT_STRIDES.items() for s in strides]
+)
 def test_strides_go_from_fine_to_coarse(name, output_stride):
     with torch.device("meta"):
-        options = CHEAP.get(name, {})
-        strides = build_backbone(name, output_stride=output_stride, options=options).strides
+        strides = build(name, output_stride).strides
     assert strides[:2] == (4, 8)
     assert strides[-1] == output_stride
     assert list(strides) == sorted(strides)
 
 
-@pytest.mark.parametrize("name", sorted(set(BACKBONES) - set(EXCHANGING)))
+@pytest.mark.parametrize(
+    "name", runs(n for n in BACKBONES if n not in EXCHANGING and len(OUTPUT_STRIDES[n]) > 1)
+)
 def test_dilated_equals_strided(name):
     # On sides of 32 n + 1 the coarse grid's pixels are pixels of every finer grid.
     options = CHEAP.get(name, {}) | STRICTLY_ATROUS.get(name, {})
@@ -108,7 +141,7 @@ def _silence_gates(model: nn.Module) -> None:
 
 @each_backbone
 def test_every_parameter_gets_a_gradient(name):
-    model = build_backbone(name, output_stride=16, options=CHEAP.get(name, {})).train()
+    model = build(name).train()
     features = model(image(65, 97, batch=2))
     sum((f * torch.randn_like(f)).mean() for f in features).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -136,10 +169,7 @@ def test_memory_format_does_not_matter(name):
         assert_close(a, b)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n in ONE_PER_FAMILY else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES],
-)
+@pytest.mark.parametrize("name", runs(BACKBONES, slow=set(BACKBONES) - set(ONE_PER_FAMILY)))
 def test_exports(name):
     images = image(65, 97)
     program = torch.export.export(backbone(name), (images,))
@@ -148,7 +178,7 @@ def test_exports(name):
             assert_close(ours, reference)
 
 
-@each_backbone
+@pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_state_dict_keys_are_frozen(name):
     file = KEYS / f"{name}.txt"
     assert file.exists(), f"{file} is missing; run this test file with python to write it."
@@ -158,7 +188,7 @@ def test_state_dict_keys_are_frozen(name):
 def state_dict_keys(name: str) -> str:
     """One line per weight, with its shape; step counters of the norms are left out."""
     with torch.device("meta"):
-        state = build_backbone(name, output_stride=16).state_dict()
+        state = build_backbone(name, output_stride=8).state_dict()
     lines = [
         f"{key} {'x'.join(map(str, value.shape))}\n"
         for key, value in state.items()

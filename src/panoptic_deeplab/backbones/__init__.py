@@ -8,6 +8,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from panoptic_deeplab.backbones.autodeeplab import (
+    auto_deeplab_l,
+    auto_deeplab_l_plus,
+    auto_deeplab_m,
+    auto_deeplab_s,
+    auto_deeplab_xl,
+    auto_deeplab_xl_plus,
+)
 from panoptic_deeplab.backbones.base import Backbone
 from panoptic_deeplab.backbones.hrnet import (
     hrnet_w18,
@@ -36,6 +44,12 @@ from panoptic_deeplab.labels import near_names
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "auto_deeplab_l": auto_deeplab_l,
+    "auto_deeplab_l_plus": auto_deeplab_l_plus,
+    "auto_deeplab_m": auto_deeplab_m,
+    "auto_deeplab_s": auto_deeplab_s,
+    "auto_deeplab_xl": auto_deeplab_xl,
+    "auto_deeplab_xl_plus": auto_deeplab_xl_plus,
     "hrnet_w18": hrnet_w18,
     "hrnet_w32": hrnet_w32,
     "hrnet_w48": hrnet_w48,

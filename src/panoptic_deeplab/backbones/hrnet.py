@@ -297,7 +297,8 @@ class HRNet(Backbone):
         channels: C of the four branches.
         head: what comes behind the last stage. "branches": nothing, the coarsest branch goes to
             the ASPP (bowenc0221). "segmentation": all branches joined at stride 4 (HRNet's own
-            for segmentation). "classification": see `ClassificationHead` (HRNet+).
+            for segmentation). "concatenated": the same without the convolution that mixes them.
+            "classification": see `ClassificationHead` (HRNet+).
         taps: with the classification head, take the low-level features from its running sums
             ("head") or from the branches.
         modules: number of exchange modules in stages 2, 3 and 4.
@@ -316,7 +317,7 @@ class HRNet(Backbone):
         self,
         *,
         channels: tuple[int, int, int, int],
-        head: Literal["branches", "segmentation", "classification"] = "branches",
+        head: Literal["branches", "segmentation", "concatenated", "classification"] = "branches",
         taps: Literal["head", "branches"] = "head",
         modules: tuple[int, int, int] = (1, 4, 3),
         blocks: int = 4,
@@ -379,9 +380,10 @@ class HRNet(Backbone):
         if head == "classification":
             self.head = ClassificationHead(channels, grid, norm_epsilon=norm_epsilon)
             self.channels = (*(HEAD_CHANNELS if self.taps_head else channels)[:3], 2048)
-        if head == "segmentation":
+        if head in ("segmentation", "concatenated"):
             joined = sum(channels)
-            self.head = ConvNormAct(joined, joined, 1, bias=True, norm_epsilon=norm_epsilon)
+            if head == "segmentation":
+                self.head = ConvNormAct(joined, joined, 1, bias=True, norm_epsilon=norm_epsilon)
             self.channels = (*channels[:3], joined)
             self.strides = (*grid.strides[:3], 4)
         initialize_he(self)
@@ -400,7 +402,7 @@ class HRNet(Backbone):
                 maps = self.run(module, maps)
         if self.head_kind == "branches":
             return maps
-        if self.head_kind == "segmentation":
+        if self.head_kind in ("segmentation", "concatenated"):
             size = (maps[0].shape[-2], maps[0].shape[-1])
             joined = [resize(m, size, align_corners=self.align_corners) for m in maps]
             return [*maps[:3], self.head(torch.cat(joined, dim=1))]
@@ -445,7 +447,7 @@ def _check(head: str, taps: str, upsampling: str) -> None:
         ValueError: if one is unknown.
     """
     for name, value, known in (
-        ("head", head, ("branches", "segmentation", "classification")),
+        ("head", head, ("branches", "segmentation", "concatenated", "classification")),
         ("taps", taps, ("head", "branches")),
         ("upsampling", upsampling, ("bilinear", "nearest")),
     ):
