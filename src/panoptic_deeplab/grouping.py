@@ -1,29 +1,82 @@
 """From the network's heads to a panoptic map: centers, nearest center, majority vote, stuff.
 
 In: `Outputs` on the network's own grid, or maps that already lie on the result's. Out: one
-`PanopticMap` per image. The steps themselves are in `grouping_plain.py`.
+`PanopticMap` per image. The order of steps is here; how each is computed is the business of a
+back end: `grouping_plain.py` (NumPy, the meaning of every step), `grouping_numba.py` (compiled
+loops) and `grouping_tensor.py` (torch operations, any device). All give the same segments.
 
 Paper: arXiv:1911.10194, section 3.2; instance scores: its supplement, Table 2.
 """
 
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoptic_deeplab.grouping_plain import (
-    Grid,
-    Size,
-    add_stuff,
-    classify,
-    group_maps,
-    score_things,
-)
-from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.structures import Outputs, PanopticMap
+from panoptic_deeplab.grouping_plain import Grid, PlainImage
+from panoptic_deeplab.interpolation import Size
+from panoptic_deeplab.labels import IGNORED, LabelSpace, near_names
+from panoptic_deeplab.structures import VOID, Outputs, PanopticMap, Segment
+
+Backend = Literal["auto", "numba", "tensor", "plain"]
+
+
+class GroupedImage(Protocol):
+    """The maps of one image as a back end holds them, and the steps it computes on them."""
+
+    def count_classes(self) -> NDArray[np.int64]:
+        """(256,) pixels by class id."""
+
+    def find_centers(
+        self, *, threshold: float, nms_kernel: int, top_k: int, merge_plateaus: bool
+    ) -> NDArray[np.int64]:
+        """(N, 2) as (y, x), see `grouping_plain.find_centers`."""
+
+    def assign(
+        self, centers: NDArray[np.int64], is_foreground: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Number the pixels of foreground classes by nearest center; (N + 1, 256) votes."""
+
+    def assign_regions(self, is_foreground: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Number the connected regions of foreground classes instead; (N + 1, 256) votes."""
+
+    def read_heat(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n,) heat at (n, 2) places (y, x)."""
+
+    def sum_coordinates(self) -> NDArray[np.float64]:
+        """(N + 1, 2) sums of (y, x) over the pixels of each number."""
+
+    def sum_probabilities(self, class_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N + 1,) sums over the pixels of each number of the probability of its class."""
+
+    def paint(
+        self, thing_ids: NDArray[np.int32], stuff_ids: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """(H, W): segment id by number where there is one, by class elsewhere. The last step."""
+
+
+class Election(NamedTuple):
+    """What the votes decided; entry 0 of the tables is for pixels without a number.
+
+    Attributes:
+        segments: things in the order of their numbers, then stuff by class id.
+        numbers: (n,) of the things among them.
+        class_ids: (N + 1,) by number.
+        areas: (N + 1,) pixels by number.
+        thing_ids: (N + 1,) segment id by number.
+        stuff_ids: (256,) segment id by class id.
+    """
+
+    segments: tuple[Segment, ...]
+    numbers: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    thing_ids: NDArray[np.int32]
+    stuff_ids: NDArray[np.int32]
 
 
 def group_outputs(
@@ -42,6 +95,7 @@ def group_outputs(
     orphans: Literal["void", "component"] = "void",
     score: Literal["product", "objectness", "class"] = "product",
     objectness_at: Literal["center", "centroid"] = "center",
+    backend: Backend = "auto",
 ) -> list[PanopticMap]:
     """Turn a batch of outputs into panoptic maps, without gradients.
 
@@ -64,6 +118,8 @@ def group_outputs(
             its mask ("class"), or their "product"; supplement, Table 2.
         objectness_at: read the heat at the detected "center" or at the mask's "centroid",
             truncated to whole pixels (public codes).
+        backend: "numba", "tensor", "plain", or "auto": numba for tensors on the CPU where it is
+            installed, else tensor.
 
     Returns:
         One map per image: segment ids 1..n, things first in the order of their centers (rows from
@@ -72,40 +128,28 @@ def group_outputs(
     Raises:
         ValueError: if shapes do not fit together, a setting is out of range, or a head has a
             value that is not finite.
+        ImportError: if numba is asked for and not installed.
     """
     _check_outputs(outputs, labels)
+    _check_center_settings(nms_kernel, top_k, merge_plateaus)
     grid = make_grid(size, crop_size, output_size, align_corners)
     results = []
     with torch.no_grad():
-        for semantic, center, offset in zip(*outputs, strict=True):
-            # NCHW in float32: the public codes' arithmetic, whatever format the model ran in.
-            logits = semantic.detach().cpu().float().contiguous()  # (K, h, w)
-            heat = grid.bring(center.detach().cpu().float().contiguous())[0].numpy()  # (H, W)
-            classes = classify(logits, grid)
-            segment_map, things = group_maps(
-                classes,
-                heat,
-                grid.bring_offset(offset.detach().cpu().float().contiguous()).numpy(),
-                labels,
+        open_image = _choose_backend(backend, outputs)
+        for heads in zip(*outputs, strict=True):
+            image = open_image(*(head.detach().float().contiguous() for head in heads), grid)
+            centers = image.find_centers(
                 threshold=threshold,
                 nms_kernel=nms_kernel,
                 top_k=top_k,
                 merge_plateaus=merge_plateaus,
-                orphans=orphans,
             )
-            scores = score_things(
-                segment_map, things, logits, heat, grid, score=score, objectness_at=objectness_at
-            )
-            panoptic = add_stuff(segment_map, things, classes, labels, stuff_area_px)
-            results.append(
-                replace(
-                    panoptic,
-                    segments=tuple(
-                        replace(s, score=scores[i]) if i < len(scores) else s
-                        for i, s in enumerate(panoptic.segments)
-                    ),
-                )
-            )
+            election = _group(image, centers, labels, stuff_area_px, orphans)
+            at = centers[election.numbers - 1] if len(centers) else None
+            if objectness_at == "centroid":
+                at = None
+            scores = _score(image, election, at, score)
+            results.append(_finish(image, election, scores))
     return results
 
 
@@ -142,19 +186,12 @@ def panoptic_from_maps(
         ValueError: as in `group_outputs`.
     """
     _check_maps(semantic, center, offset)
-    segment_map, things = group_maps(
-        semantic,
-        center,
-        offset,
-        labels,
-        threshold=threshold,
-        nms_kernel=nms_kernel,
-        top_k=top_k,
-        merge_plateaus=merge_plateaus,
-        orphans=orphans,
-        foreground=foreground,
+    _check_center_settings(nms_kernel, top_k, merge_plateaus)
+    image = PlainImage.from_maps(semantic, center, offset, foreground)
+    centers = image.find_centers(
+        threshold=threshold, nms_kernel=nms_kernel, top_k=top_k, merge_plateaus=merge_plateaus
     )
-    return add_stuff(segment_map, things, semantic, labels, stuff_area_px)
+    return _finish(image, _group(image, centers, labels, stuff_area_px, orphans), [])
 
 
 def make_grid(
@@ -175,6 +212,124 @@ def make_grid(
             "Both are (height, width); size is the network's input with its padding."
         )
     return grid
+
+
+def elect(
+    votes: NDArray[np.int64],
+    class_counts: NDArray[np.int64],
+    labels: LabelSpace,
+    stuff_area_px: int,
+) -> Election:
+    """Give each instance its majority's class and find the stuff that is large enough.
+
+    Args:
+        votes: (N + 1, 256) pixels by number and class; row 0 is empty.
+        class_counts: (256,) pixels by class.
+        labels: classes.
+        stuff_area_px: fewest pixels of a stuff segment.
+    """
+    class_ids = votes[:, :IGNORED].argmax(axis=1)  # the smallest among equally frequent ones
+    areas = votes.sum(axis=1)
+    # An instance without pixels takes no segment id.
+    numbers = np.flatnonzero(votes[:, :IGNORED].any(axis=1))
+    thing_ids = np.zeros(len(votes), np.int32)
+    thing_ids[numbers] = np.arange(1, len(numbers) + 1)
+    segments = [Segment(int(thing_ids[n]), int(class_ids[n]), int(areas[n])) for n in numbers]
+    free = class_counts - votes.sum(axis=0)
+    stuff_ids = np.zeros(IGNORED + 1, np.int32)
+    for class_id in labels.stuff_ids:
+        if free[class_id] >= max(stuff_area_px, 1):
+            stuff_ids[class_id] = len(segments) + 1
+            segments.append(Segment(len(segments) + 1, class_id, int(free[class_id])))
+    return Election(tuple(segments), numbers, class_ids, areas, thing_ids, stuff_ids)
+
+
+def _group(
+    image: GroupedImage,
+    centers: NDArray[np.int64],
+    labels: LabelSpace,
+    stuff_area_px: int,
+    orphans: Literal["void", "component"],
+) -> Election:
+    is_thing = np.zeros(IGNORED + 1, np.bool_)
+    is_thing[list(labels.thing_ids)] = True
+    if len(centers) or orphans == "void":
+        votes = image.assign(centers, is_thing)
+    else:
+        votes = image.assign_regions(is_thing)
+    return elect(votes, image.count_classes(), labels, stuff_area_px)
+
+
+def _score(
+    image: GroupedImage,
+    election: Election,
+    centers: NDArray[np.int64] | None,
+    score: Literal["product", "objectness", "class"],
+) -> list[float]:
+    """Rate the things; at their centroids, truncated to whole pixels, if no centers are given."""
+    numbers = election.numbers
+    if not len(numbers):
+        return []
+    ratings = np.ones(len(numbers))
+    if score != "class":
+        if centers is None:
+            means = image.sum_coordinates()[numbers] / election.areas[numbers, None]
+            centers = means.astype(np.int64)
+        ratings = ratings * image.read_heat(centers)
+    if score != "objectness":
+        sums = image.sum_probabilities(election.class_ids)
+        ratings = ratings * (sums[numbers] / election.areas[numbers])
+    return [float(rating) for rating in ratings]
+
+
+def _finish(image: GroupedImage, election: Election, scores: Sequence[float]) -> PanopticMap:
+    """Paint the map; the first segments get the scores."""
+    segments = tuple(
+        Segment(s.id, s.class_id, s.area_px, scores[i] if i < len(scores) else None)
+        for i, s in enumerate(election.segments)
+    )
+    assert VOID == election.thing_ids[0]
+    return PanopticMap(image.paint(election.thing_ids, election.stuff_ids), segments)
+
+
+def _choose_backend(backend: Backend, outputs: Outputs) -> Callable[..., GroupedImage]:
+    """Find the class that opens an image, given its three heads and the grid."""
+    has_numba = find_spec("numba") is not None
+    if backend == "auto":
+        on_cpu = outputs.semantic.device.type == "cpu"
+        backend = "numba" if has_numba and on_cpu else "tensor"
+    if backend == "plain":
+        return PlainImage
+    if backend == "tensor":
+        from panoptic_deeplab.grouping_tensor import TensorImage
+
+        return TensorImage
+    if backend != "numba":
+        names = ("auto", "numba", "tensor", "plain")
+        raise ValueError(f"Unknown backend {backend!r}. {near_names(str(backend), names)}")
+    if not has_numba:
+        raise ImportError(
+            "backend='numba' needs the package numba, which is not installed. Install it with "
+            '`pip install "panoptic-deeplab[fast]"` or choose backend="tensor".'
+        )
+    from panoptic_deeplab.grouping_numba import NumbaImage
+
+    return NumbaImage
+
+
+def _check_center_settings(nms_kernel: int, top_k: int, merge_plateaus: bool) -> None:
+    if nms_kernel < 1 or nms_kernel % 2 == 0:
+        raise ValueError(
+            f"nms_kernel must be odd and positive so that its window has a middle, got "
+            f"{nms_kernel}. Use {max(nms_kernel, 0) + 1}."
+        )
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}. The paper's value is 200.")
+    if merge_plateaus and nms_kernel == 1:
+        raise ValueError(
+            "merge_plateaus needs an nms_kernel of 3 or more, got 1. With 1 every pixel above the "
+            "threshold is a center of its own."
+        )
 
 
 def _check_outputs(outputs: Outputs, labels: LabelSpace) -> None:

@@ -1,6 +1,7 @@
 """Grouping equals detectron2's and bowenc0221's on `post/*.npz` and `fused/*.npz`."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from panoptic_deeplab.grouping_plain import find_centers, segment_boxes
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.structures import Outputs, PanopticMap
 
+BACKENDS = [
+    "plain",
+    "tensor",
+    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+]
 FOLDER = Path(__file__).parent
 POST = {path.stem: path for path in sorted((FOLDER / "post").glob("*.npz"))}
 FUSED = {path.stem: path for path in sorted((FOLDER / "fused").glob("*.npz"))}
@@ -162,18 +168,20 @@ def run(arrays: dict[str, np.ndarray], meta: dict, **changes) -> PanopticMap:
     return group_outputs(outputs_of(arrays), labels, **{**settings, **changes})[0]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", sorted(FUSED.keys() - RESIZED))
-def test_the_whole_tail_equals_the_reference(name: str) -> None:
+def test_the_whole_tail_equals_the_reference(name: str, backend: str) -> None:
     arrays, meta = load(FUSED[name])
-    panoptic = run(arrays, meta)
+    panoptic = run(arrays, meta, backend=backend)
     panoptic.check()
     np.testing.assert_array_equal(encode(panoptic, meta), arrays["pan"])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", sorted(n for n in FUSED.keys() - RESIZED if "bowenc" not in n))
-def test_instances_equal_the_reference(name: str) -> None:
+def test_instances_equal_the_reference(name: str, backend: str) -> None:
     arrays, meta = load(FUSED[name])
-    panoptic = run(arrays, meta)
+    panoptic = run(arrays, meta, backend=backend)
     things = [s for s in panoptic.segments if s.score is not None]
     assert bool(things) == meta["has_instances"]
     if not things:
@@ -191,13 +199,14 @@ def test_instances_equal_the_reference(name: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", sorted(n for n in FUSED.keys() - RESIZED))
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", sorted(FUSED.keys() - RESIZED))
 @pytest.mark.parametrize(
     ("score", "column"), [("class", "semantic"), ("objectness", "instance"), ("product", "both")]
 )
-def test_each_score_equals_the_reference(name: str, score: str, column: str) -> None:
+def test_each_score_equals_the_reference(name: str, score: str, column: str, backend: str) -> None:
     arrays, meta = load(FUSED[name])
-    panoptic = run(arrays, meta, score=score)
+    panoptic = run(arrays, meta, score=score, backend=backend)
     codes = encode(panoptic, meta)
     things = [s for s in panoptic.segments if s.score is not None]
     things.sort(key=lambda s: codes[panoptic.segment_map == s.id][0])

@@ -1,16 +1,18 @@
-"""Grouping on maps small enough to check by hand."""
+"""Grouping on maps small enough to check by hand; every back end gives the same."""
+
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
-from panoptic_deeplab.grouping import group_outputs, make_grid, panoptic_from_maps
+from panoptic_deeplab.grouping import elect, group_outputs, make_grid, panoptic_from_maps
 from panoptic_deeplab.grouping_plain import (
     assign_pixels,
     classify,
+    count_votes,
     find_centers,
     segment_boxes,
-    vote,
 )
 from panoptic_deeplab.labels import IGNORED, ClassInfo, LabelSpace
 from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
@@ -76,9 +78,12 @@ def test_without_centers_no_pixel_is_assigned() -> None:
 def test_the_majority_decides_the_class_and_the_lower_class_a_tie() -> None:
     numbers = np.array([[1, 1, 1, 2, 2, 3, 0]], np.int32)
     semantic = np.array([[BUS, BUS, CAR, BUS, CAR, IGNORED, ROAD]], np.uint8)
-    class_ids, votes = vote(numbers, semantic, 4)
-    assert class_ids[:2].tolist() == [BUS, CAR]
-    assert votes.tolist() == [3, 2, 0, 0]
+    votes = count_votes(numbers, semantic, 4)
+    assert votes.sum(axis=1).tolist() == [0, 3, 2, 1, 0]
+    election = elect(votes, np.bincount(semantic.ravel(), minlength=256), LABELS, 1)
+    assert election.class_ids[1:3].tolist() == [BUS, CAR]
+    # Instance 3 has ignored pixels only and instance 4 none: neither gets a segment.
+    assert election.segments == (Segment(1, BUS, 3), Segment(2, CAR, 2), Segment(3, ROAD, 1))
 
 
 def test_small_stuff_becomes_void() -> None:
@@ -162,12 +167,23 @@ def outputs(batch: int = 1) -> Outputs:
     return Outputs(semantic, center, torch.zeros(batch, 2, 4, 4))
 
 
+@pytest.fixture(
+    params=[
+        "plain",
+        "tensor",
+        pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+    ]
+)
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 def run(maps: Outputs, **settings) -> list[PanopticMap]:
     settings = {"size": (4, 4), "align_corners": False, "stuff_area_px": 1, **settings}
     return group_outputs(maps, LABELS, **settings)
 
 
-def test_scores() -> None:
+def test_scores(backend: str) -> None:
     car = np.exp(5) / (np.exp(5) + np.exp(2) + 2)
     for settings, expected in (
         ({"score": "class"}, car),
@@ -175,31 +191,34 @@ def test_scores() -> None:
         ({"score": "product"}, 0.8 * car),
         ({"score": "objectness", "objectness_at": "centroid"}, 0.8),  # (1.5, 1.5), truncated
     ):
-        thing, road = run(outputs(), **settings)[0].segments
+        thing, road = run(outputs(), backend=backend, **settings)[0].segments
         assert thing.score == pytest.approx(expected, rel=1e-6)
         assert road.score is None
 
 
-def test_regions_without_center_are_rated_at_their_centroid() -> None:
+def test_regions_without_center_are_rated_at_their_centroid(backend: str) -> None:
     maps = outputs()
     maps.center.mul_(0.1)
-    thing = run(maps, orphans="component", score="objectness")[0].segments[0]
+    settings = {"orphans": "component", "score": "objectness", "backend": backend}
+    thing = run(maps, **settings)[0].segments[0]
     assert thing.score == pytest.approx(0.08)
 
 
-def test_every_image_of_a_batch_is_grouped_by_itself() -> None:
+def test_every_image_of_a_batch_is_grouped_by_itself(backend: str) -> None:
     maps = outputs(2)
     maps.semantic[1, SKY] = 9.0
-    first, second = run(maps)
+    first, second = run(maps, backend=backend)
     assert [s.class_id for s in first.segments] == [CAR, ROAD]
     assert [s.class_id for s in second.segments] == [SKY]
 
 
-def test_padding_is_cut_off_and_the_result_scaled() -> None:
-    panoptic = run(outputs(), size=(16, 16), crop_size=(12, 16), output_size=(6, 8))[0]
+def test_padding_is_cut_off_and_the_result_scaled(backend: str) -> None:
+    panoptic = run(
+        outputs(), size=(16, 16), crop_size=(12, 16), output_size=(6, 8), backend=backend
+    )[0]
     assert panoptic.size == (6, 8)
-    whole = run(outputs(), size=(16, 16))[0]
-    cropped = run(outputs(), size=(16, 16), crop_size=(12, 16))[0]
+    whole = run(outputs(), size=(16, 16), backend=backend)[0]
+    cropped = run(outputs(), size=(16, 16), crop_size=(12, 16), backend=backend)[0]
     np.testing.assert_array_equal(cropped.segment_map, whole.segment_map[:12])
 
 
@@ -224,9 +243,9 @@ def test_classes_are_streamed_in_chunks_with_equal_results(monkeypatch: pytest.M
     logits = torch.randint(0, 5, (19, 20, 20), generator=generator).float()  # many ties
     grid = make_grid((80, 80), None, None, False)
     dense = grid.bring(logits).argmax(dim=0).numpy()
-    np.testing.assert_array_equal(classify(logits, grid), dense)
+    np.testing.assert_array_equal(classify(logits, grid).numpy(), dense)
     monkeypatch.setattr("panoptic_deeplab.grouping_plain.CHUNK_VALUES", 3 * 80 * 80)
-    np.testing.assert_array_equal(classify(logits, grid), dense)
+    np.testing.assert_array_equal(classify(logits, grid).numpy(), dense)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -238,8 +257,17 @@ def test_values_that_are_not_finite_are_refused(head: str, bad: float) -> None:
         run(maps)
 
 
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panoptic_deeplab.grouping.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"panoptic-deeplab\[fast\]"):
+        run(outputs(), backend="numba")
+    assert run(outputs())[0].size == (4, 4)  # "auto" does without
+
+
 def test_guards() -> None:
     maps = outputs()
+    with pytest.raises(ValueError, match=r"Unknown backend 'tensors'\. Did you mean 'tensor'"):
+        run(maps, backend="tensors")
     with pytest.raises(ValueError, match=r"outputs.semantic must have shape \(1, 4, 4, 4\)"):
         run(maps._replace(semantic=maps.semantic[:, :3]))
     with pytest.raises(ValueError, match=r"outputs.offset must have shape \(1, 2, 4, 4\)"):

@@ -1,0 +1,11 @@
+"""The loops of this package as compiled by numba; see `kernels.base`.
+
+In and out: NumPy arrays. Each gives the results of the plain code to the last bit (scores: to a few
+last bits), in one pass over the pixels and without arrays of the size K x H x W.
+"""
+
+from panoptic_deeplab.kernels.instances import assign, find_peaks, relabel
+from panoptic_deeplab.kernels.scores import sum_probabilities
+from panoptic_deeplab.kernels.semantic import classify, upsample
+
+__all__ = ["assign", "classify", "find_peaks", "relabel", "sum_probabilities", "upsample"]
