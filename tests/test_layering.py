@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     "structures": 0,
     "config": 0,
     "memory": 0,
+    "meta": 1,
     "layers": 1,
     "depthwise": 1,
     "backbones": 1,

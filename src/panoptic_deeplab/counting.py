@@ -292,7 +292,8 @@ class _Counter(QuickMeta):  # type: ignore[no-untyped-call]
             self.normalization += out.numel()
 
     def _linear(self, args: tuple[Any, ...], out: Tensor) -> None:
-        self.convolution += args[2].numel()  # a 1x1 convolution on one position
+        # A 1x1 convolution on one position.
+        self.convolutions[self._inside[-1] if self._inside else ""] += args[2].numel()
         self.normalization += out.numel()
 
     def _addition(self, args: tuple[Any, ...], out: Tensor) -> None:

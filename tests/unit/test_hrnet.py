@@ -147,6 +147,7 @@ def test_each_branch_receives_from_all():
         ("branches", (8, 12, 16, 20), (4, 8, 16, 32)),
         ("classification", (128, 256, 512, 2048), (4, 8, 16, 32)),
         ("segmentation", (8, 12, 16, 56), (4, 8, 16, 4)),
+        ("concatenated", (8, 12, 16, 56), (4, 8, 16, 4)),
     ],
 )
 def test_features_of_each_head(head, channels, strides):
