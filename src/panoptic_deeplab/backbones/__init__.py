@@ -6,6 +6,7 @@ command line and the table of models follow from the table.
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from panoptic_deeplab.backbones.autodeeplab import (
@@ -38,6 +39,7 @@ from panoptic_deeplab.backbones.resnet import (
     resnet101_beta,
     resnext101_32x8d,
 )
+from panoptic_deeplab.backbones.timm_bridge import PREFIX, TimmBackbone
 from panoptic_deeplab.backbones.xception import xception41, xception65, xception71
 from panoptic_deeplab.labels import near_names
 
@@ -85,7 +87,7 @@ def build_backbone(
     """Build a backbone with fresh weights.
 
     Args:
-        name: in `BACKBONES`.
+        name: in `BACKBONES`, or `timm:NAME`; see `TimmBackbone`.
         output_stride: input pixels per pixel of the last feature map.
         norm_epsilon: of its batch norms; None: its own default.
         options: further arguments of its builder.
@@ -97,9 +99,7 @@ def build_backbone(
         >>> build_backbone("mobilenet_v3_small", output_stride=16).strides
         (4, 8, 16, 16)
     """
-    if name not in BACKBONES:
-        raise ValueError(f"Unknown backbone {name!r}. {near_names(name, list(BACKBONES))}")
-    builder = BACKBONES[name]
+    builder = _builder(name)
     options = dict(options or {})
     known = [n for n in inspect.signature(builder).parameters if n not in _SHARED]
     for option in options:
@@ -110,3 +110,14 @@ def build_backbone(
     if norm_epsilon is not None:
         options["norm_epsilon"] = norm_epsilon
     return builder(output_stride=output_stride, **options)
+
+
+def _builder(name: str) -> Callable[..., Backbone]:
+    if name.startswith(PREFIX):
+        return partial(TimmBackbone, name.removeprefix(PREFIX))
+    if name not in BACKBONES:
+        raise ValueError(
+            f"Unknown backbone {name!r}. {near_names(name, list(BACKBONES))} "
+            f"Networks of timm are named {PREFIX}NAME."
+        )
+    return BACKBONES[name]
