@@ -77,6 +77,15 @@ def test_sizes_that_do_not_align_come_back_to_their_grid():
     assert cell_grids(tiny(), (50, 50)) == [13, 13, 13, 7, 4, 7, 4, 4, 2, 2, 4, 7]
 
 
+def test_maps_can_be_doubled_as_in_tensorflow():
+    model = tiny(exact_grids=False)
+    assert cell_grids(model, (50, 50)) == [13, 13, 13, 7, 4, 7, 4, 4, 2, 2, 3, 5]
+    image = torch.rand(1, 3, 65, 97)  # sides of 32 n + 1
+    with torch.no_grad():
+        for a, b in zip(model(image), tiny()(image), strict=True):
+            assert torch.equal(a, b)
+
+
 def test_strided_cell_dilates_nothing_that_reads_its_inputs():
     cell = tiny().cells[3]
     reads_inputs = [

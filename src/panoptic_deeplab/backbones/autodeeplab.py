@@ -4,7 +4,7 @@ Papers: arXiv:1901.02985; Auto-DeepLab+ and the wider networks: the supplement o
 and arXiv:1910.04751. Layer for layer after TensorFlow's models (research/deeplab/core/nas_cell.py
 and nas_network.py). Twelve cells follow a path of strides; each reads the outputs of the two
 before it. Unlike there, maps are brought to the exact grid of their stride, so every image size
-works; on sides of 32 n + 1 that is the same.
+works; on sides of 32 n + 1 that is the same, and `exact_grids` can be switched off.
 """
 
 from functools import partial
@@ -196,6 +196,9 @@ class AutoDeepLab(Backbone):
         width: F, of a state at stride 4; small 20, medium 32, large 48, extra large 64.
         keep_coarsest_stride: let cells 8 and 9 work at stride 32, as found by the search; False:
             at stride 16 with the same width (Auto-DeepLab+; supplement, figure 3).
+        exact_grids: bring maps to the grid of their stride. False: double them from n to 2 n - 1
+            as TensorFlow's code does, which misses that grid on most image sizes; the last map
+            then lies beside it.
         align_corners: of every resize.
         output_stride: 8; there is no other form.
         norm_epsilon: of the batch norms.
@@ -211,6 +214,7 @@ class AutoDeepLab(Backbone):
         *,
         width: int,
         keep_coarsest_stride: bool = True,
+        exact_grids: bool = True,
         align_corners: bool = True,
         output_stride: int = 8,
         norm_epsilon: float = SLIM_NORM_EPSILON,
@@ -223,6 +227,7 @@ class AutoDeepLab(Backbone):
                 f"{output_stride}. Set output_stride to 8."
             )
         self.align_corners = align_corners
+        self.exact_grids = exact_grids
         self.grids = PATH if keep_coarsest_stride else tuple(min(level, 2) for level in PATH)
         self.stem = nn.Sequential(
             ConvNormAct(3, 64, 3, stride=2, norm_epsilon=norm_epsilon),
@@ -259,7 +264,10 @@ class AutoDeepLab(Backbone):
         for i, (cell, grid) in enumerate(zip(self.cells, self.grids, strict=True)):
             reached = current
             if grid < grid_before:
-                reached = resize(current, sizes[grid], align_corners=self.align_corners)
+                size = sizes[grid]
+                if not self.exact_grids:
+                    size = (2 * current.shape[-2] - 1, 2 * current.shape[-1] - 1)
+                reached = resize(current, size, align_corners=self.align_corners)
             before, current = current, self.run(cell, (reached, before))
             sizes[grid] = (current.shape[-2], current.shape[-1])
             grid_before = grid
