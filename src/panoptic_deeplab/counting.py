@@ -8,10 +8,10 @@ matching 20 published figures to 0.1 G; see `MultiplyAdds`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from panoptic_deeplab.config import ModelConfig
 from panoptic_deeplab.decoder import Branch
 from panoptic_deeplab.layers import Size
 from panoptic_deeplab.meta import QuickMeta
-from panoptic_deeplab.model import PanopticDeepLab, complete_model
+from panoptic_deeplab.model import PanopticDeepLab, build_model, complete_model
 
 UNEXPLAINED_PER_PIXEL = 58.5
 """Multiply-adds per input pixel that the supplement's two figures have beyond all terms named in
@@ -55,6 +55,11 @@ class MultiplyAdds:
         """All terms together: floating-point operations of TensorFlow's profiler, over two."""
         named = (self.padding, self.addition, self.pooling, self.normalization)
         return self.convolution + sum(named) + self.full_resolution
+
+    def __add__(self, other: "MultiplyAdds") -> "MultiplyAdds":
+        """Of two parts together, term by term."""
+        mine, others = astuple(self), astuple(other)
+        return MultiplyAdds(*(a + b for a, b in zip(mine, others, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -100,26 +105,52 @@ def count(config: ModelConfig, num_classes: int, size: Size) -> Counts:
         >>> count(ModelConfig(backbone="mobilenet_v3_large_reduced"), 19, (1025, 2049)).parameters
         3641302
     """
-    model = build_on_meta(config, num_classes)
+    backbone = _count_backbone(_backbone_settings(config), size)
+    with torch.device("meta"), QuickMeta():
+        rest = complete_model(backbone.stand_in, config, num_classes)
     has_instances = config.instance_branch != "none"
-    multiply_adds = count_multiply_adds(
-        model, size, per_pixel=_full_resolution(num_classes, has_instances)
+    multiply_adds = backbone.multiply_adds + count_multiply_adds(
+        rest, size, per_pixel=_full_resolution(num_classes, has_instances)
     )
     unexplained = UNEXPLAINED_PER_PIXEL * size[0] * size[1] if has_instances else 0.0
-    return Counts(count_parameters(model), multiply_adds, multiply_adds.profiler + unexplained)
+    parameters = backbone.parameters + count_parameters(rest)
+    return Counts(parameters, multiply_adds, multiply_adds.profiler + unexplained)
 
 
 def build_on_meta(config: ModelConfig, num_classes: int) -> PanopticDeepLab:
-    """The network without weights; one after another with the same backbone share it."""
+    """The network without weights."""
     with torch.device("meta"), QuickMeta():
-        return complete_model(build_backbone_on_meta(config), config, num_classes)
+        return build_model(config, num_classes)
 
 
-def build_backbone_on_meta(config: ModelConfig) -> Backbone:
-    """The backbone without weights, the last one again if it is the same."""
+class _StandIn(Backbone):
+    """In a counted backbone's place: gives maps of the same shapes.
+
+    Args:
+        backbone: the one it stands for.
+        shapes: of the maps.
+    """
+
+    def __init__(self, backbone: Backbone, shapes: Sequence[torch.Size]) -> None:
+        super().__init__()
+        self.channels, self.strides = backbone.channels, backbone.strides
+        self.shapes = shapes
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See `Backbone`."""
+        return [torch.empty(shape, device="meta") for shape in self.shapes]
+
+
+class _CountedBackbone(NamedTuple):
+    parameters: int
+    multiply_adds: MultiplyAdds
+    stand_in: _StandIn
+
+
+def _backbone_settings(config: ModelConfig) -> str:
+    """What a backbone depends on, as a key."""
     used = {"backbone", "backbone_options", "backbone_norm", "norm"}
-    used |= {"output_stride", "backbone_norm_epsilon"}
-    return _build_backbone(config.model_dump_json(include=used))
+    return config.model_dump_json(include=used | {"output_stride", "backbone_norm_epsilon"})
 
 
 @lru_cache(maxsize=1)
@@ -132,6 +163,15 @@ def _build_backbone(settings: str) -> Backbone:
             norm_epsilon=config.backbone_norm_epsilon,
             options=config.backbone_options,
         )
+
+
+@lru_cache(maxsize=8)
+def _count_backbone(settings: str, size: Size) -> _CountedBackbone:
+    """Networks often differ in all but their backbone, which takes most of the time to count."""
+    backbone = _build_backbone(settings)
+    counter, features = _run(backbone, size, {})
+    stand_in = _StandIn(backbone, [m.shape for m in features])
+    return _CountedBackbone(count_parameters(backbone), counter.multiply_adds(), stand_in)
 
 
 def count_parts(module: nn.Module, size: Size) -> list[Part]:
@@ -147,7 +187,7 @@ def count_parts(module: nn.Module, size: Size) -> list[Part]:
         In the order of the module, without those that have no weights.
     """
     parts = dict(_main_parts(module))
-    counter = _run(module, size, parts)
+    counter, _ = _run(module, size, parts)
     return [
         Part(name, count_parameters(part), counter.convolutions[name])
         for name, part in parts.items()
@@ -171,18 +211,11 @@ def count_multiply_adds(module: nn.Module, size: Size, *, per_pixel: float = 0.0
     Raises:
         ValueError: if the module holds real weights.
     """
-    counter = _run(module, size, {})
-    return MultiplyAdds(
-        convolution=sum(counter.convolutions.values()),
-        padding=counter.padding,
-        addition=counter.addition / 2,
-        pooling=counter.pooling / 2,
-        normalization=counter.normalization / 2,
-        full_resolution=per_pixel * size[0] * size[1] / 2,
-    )
+    counter, _ = _run(module, size, {})
+    return counter.multiply_adds(full_resolution=per_pixel * size[0] * size[1] / 2)
 
 
-def _run(module: nn.Module, size: Size, parts: Mapping[str, nn.Module]) -> "_Counter":
+def _run(module: nn.Module, size: Size, parts: Mapping[str, nn.Module]) -> tuple["_Counter", Any]:
     """Send an image through a module on the meta device and count, part by part."""
     if any(not p.is_meta for p in module.parameters()):
         raise ValueError(
@@ -201,12 +234,12 @@ def _run(module: nn.Module, size: Size, parts: Mapping[str, nn.Module]) -> "_Cou
     was_training = module.training
     try:
         with torch.no_grad(), counter:
-            module.eval()(image)
+            result = module.eval()(image)
     finally:
         module.train(was_training)
         for hook in hooks:
             hook.remove()
-    return counter
+    return counter, result
 
 
 def _main_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -254,6 +287,17 @@ class _Counter(QuickMeta):  # type: ignore[no-untyped-call]
             aten.native_batch_norm.default: self._norm,
             aten.native_group_norm.default: self._norm,
         }
+
+    def multiply_adds(self, full_resolution: float = 0.0) -> MultiplyAdds:
+        """What was seen; all but the convolutions are operations, half as many."""
+        return MultiplyAdds(
+            convolution=sum(self.convolutions.values()),
+            padding=self.padding,
+            addition=self.addition / 2,
+            pooling=self.pooling / 2,
+            normalization=self.normalization / 2,
+            full_resolution=full_resolution,
+        )
 
     def watch(self, name: str, part: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
         """Count what happens inside a module under its name."""

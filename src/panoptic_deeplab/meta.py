@@ -35,6 +35,8 @@ def _same(args: Arguments) -> Sequence[int]:
 
 def _broadcast(args: Arguments) -> Sequence[int]:
     shapes = [x.shape for x in args[:2] if isinstance(x, Tensor)]
+    if shapes[0] == shapes[-1]:
+        return shapes[0]
     shape: torch.Size = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
     return shape
 
@@ -118,7 +120,7 @@ class QuickMeta(TorchDispatchMode):
                 return first
             if func is _aten.native_batch_norm.default:
                 none = torch.empty(0, device="meta")
-                return torch.empty_like(first), none, none
+                return torch.empty(first.shape, dtype=first.dtype, device="meta"), none, none
             if func in _SHAPES:
                 return torch.empty(_SHAPES[func](args), dtype=first.dtype, device="meta")
         return func(*args, **(kwargs or {}))
