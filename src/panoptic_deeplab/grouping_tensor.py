@@ -8,6 +8,7 @@ Segments equal the plain back end's on the same device to the last bit of the re
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,10 +42,12 @@ class TensorImage:
         self._logits, self._grid = semantic, grid
         if semantic.device.type == "cpu" and grid.starts_from_samples(samples):
             self._classes = classify_cells(semantic, *grid.axes(samples))
+            # Scaled where they are read, which is cheaper than everywhere.
+            self._offset, self._scales = grid.bring(offset), grid.offset_scales(samples)
         else:
             self._classes = grouping_plain.classify(semantic, grid)
+            self._offset, self._scales = grid.bring_offset(offset), np.ones(2, np.float32)
         self._heat = grid.bring(center)[0]
-        self._offset = grid.bring_offset(offset)
         # Flat places of the pixels with a number, and the numbers, 1 and up.
         self._places = torch.zeros(0, dtype=torch.int64, device=semantic.device)
         self._numbers = self._places
@@ -52,6 +55,8 @@ class TensorImage:
 
     def count_classes(self) -> NDArray[np.int64]:
         """(256,) pixels by class id."""
+        if self._classes.device.type == "cpu":
+            return grouping_plain.count_classes(self._classes.numpy())
         return _to_numpy(torch.bincount(self._classes.flatten(), minlength=IGNORED + 1))
 
     def find_centers(
@@ -71,7 +76,7 @@ class TensorImage:
         highest = F.max_pool2d(heat[None], (nms_kernel, 1), stride=1, padding=(reach, 0))
         highest = F.max_pool2d(highest, (1, nms_kernel), stride=1, padding=(0, reach))[0]
         peaks = (heat > max(threshold, 0.0)) & (heat == highest)
-        places = peaks.flatten().nonzero()[:, 0]
+        places = _places(peaks)
         values = _to_numpy(heat.flatten()[places])
         return select_centers(_to_numpy(places), values, tuple(heat.shape), top_k, merge_plateaus)
 
@@ -81,10 +86,11 @@ class TensorImage:
         """Number the foreground's pixels; (N + 1, 256) votes."""
         self._num_numbers = len(centers)
         if len(centers):
-            inside = _look_up(torch.from_numpy(is_foreground), self._classes)
-            self._places = inside.flatten().nonzero()[:, 0]
+            inside = _look_up(is_foreground.astype(np.uint8), self._classes).view(torch.bool)
+            self._places = _places(inside)
+            target_y, target_x = self._targets()
             points = torch.from_numpy(centers.astype(np.float32)).to(self._heat.device)
-            self._numbers = nearest_centers(self._offset, self._places, points) + 1
+            self._numbers = nearest_centers(target_y, target_x, points, self._heat.shape) + 1
         return self._count_votes()
 
     def assign_regions(self, is_foreground: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -93,7 +99,7 @@ class TensorImage:
         regions = torch.from_numpy(
             grouping_plain.connected_regions(classes, is_foreground[classes])
         ).to(self._classes.device)
-        self._places = regions.flatten().nonzero()[:, 0]
+        self._places = _places(regions)
         self._numbers = regions.flatten()[self._places].long()
         self._num_numbers = int(regions.max()) if regions.numel() else 0
         return self._count_votes()
@@ -116,7 +122,7 @@ class TensorImage:
         total, asked = torch.zeros_like(best), torch.zeros_like(best)
         for first, part in self._grid.class_chunks(self._logits):
             for class_id, values in enumerate(part.flatten(1), first):
-                value = values[self._places]
+                value = values.index_select(0, self._places)
                 higher = torch.maximum(best, value)
                 # Running soft-max: what was summed up so far is rescaled to the new maximum.
                 total = total * (best - higher).exp_() + (value - higher).exp_()
@@ -128,13 +134,26 @@ class TensorImage:
         self, thing_ids: NDArray[np.int32], stuff_ids: NDArray[np.int32]
     ) -> NDArray[np.int32]:
         """(H, W) segment ids."""
-        ids = _look_up(torch.from_numpy(stuff_ids), self._classes)
+        ids = _look_up(stuff_ids, self._classes)
         table = torch.from_numpy(thing_ids).to(ids.device)
-        ids.view(-1)[self._places] = table[self._numbers]
+        ids.view(-1).scatter_(0, self._places, table.index_select(0, self._numbers))
         return _to_numpy(ids)
 
+    def _targets(self) -> tuple[Tensor, Tensor]:
+        """Where the numbered pixels point: (P,) y and (P,) x."""
+        height, width = self._heat.shape
+        row = torch.arange(height + 1, device=self._places.device)
+        per_row = torch.searchsorted(self._places, row * width).diff()
+        row_start = torch.repeat_interleave(row[:-1] * width, per_row)
+        y = torch.repeat_interleave(row[:-1].float(), per_row)
+        x = (self._places - row_start).float()
+        dy, dx = (part.flatten().index_select(0, self._places) for part in self._offset)
+        scale_y, scale_x = self._scales.tolist()
+        return y + dy * scale_y, x + dx * scale_x
+
     def _count_votes(self) -> NDArray[np.int64]:
-        pairs = self._numbers * (IGNORED + 1) + self._classes.flatten()[self._places]
+        class_ids = self._classes.flatten().index_select(0, self._places)
+        pairs = self._numbers * (IGNORED + 1) + class_ids
         size = (self._num_numbers + 1) * (IGNORED + 1)
         return _to_numpy(torch.bincount(pairs, minlength=size).view(-1, IGNORED + 1))
 
@@ -144,78 +163,76 @@ class TensorImage:
         return _to_numpy(sums)
 
 
-def nearest_centers(offset: Tensor, places: Tensor, centers: Tensor) -> Tensor:
-    """Find the nearest center to where some pixels point.
+def nearest_centers(
+    target_y: Tensor, target_x: Tensor, centers: Tensor, size: tuple[int, ...]
+) -> Tensor:
+    """Find the nearest center to each of many points.
 
     Centers are listed per square of the image: those that may be nearest to some point of it.
-    Most squares have one or two.
+    Most squares have one.
 
     Args:
-        offset: (2, H, W), (dy, dx).
-        places: (P,) flat positions of the pixels.
+        target_y: (P,) float32.
+        target_x: (P,) float32.
         centers: (N, 2) float32, (y, x); at least one.
+        size: (H, W) of the image; points may lie outside.
 
     Returns:
         (P,) int64, 0..N-1, the lowest of equally near ones.
     """
-    _, height, width = offset.shape
-    y = torch.div(places, width, rounding_mode="floor")
-    target_y = y.float() + offset[0].flatten()[places]
-    target_x = (places - y * width).float() + offset[1].flatten()[places]
-    rows, columns = -(-height // SQUARE), -(-width // SQUARE)
-    row, column = (target_y / SQUARE).floor_(), (target_x / SQUARE).floor_()
-    outside = (row < 0) | (row >= rows) | (column < 0) | (column >= columns)
-    square = row.clamp_(0, rows - 1).mul_(columns).add_(column.clamp_(0, columns - 1)).long()
-    starts, listed = _list_centers(square[~outside], rows, columns, centers)
-    first, count = starts[:-1][square], starts.diff()[square]
-    found = listed[first]
-    _choose_among_listed(
-        found,
-        ((count > 1) & ~outside).nonzero()[:, 0],
-        first,
-        count,
-        listed,
-        centers,
-        target_y,
-        target_x,
+    # One more square on each side stands for everything beyond it.
+    rows, columns = (-(-n // SQUARE) + 2 for n in size)
+    row = (target_y / SQUARE).floor_().clamp_(-1, rows - 2)
+    column = (target_x / SQUARE).floor_().clamp_(-1, columns - 2)
+    square = row.add_(1).mul_(columns).add_(column).add_(1).long()
+    starts, counts, listed = _list_centers(square, rows, columns, centers)
+    # The only center of each square, or -1 where there is a choice, or outside.
+    only = torch.where(counts == 1, listed[starts], -1)
+    found = only.index_select(0, square)
+    open_ones = _places(found < 0)
+    square = square[open_ones]
+    inside = counts[square] > 0
+    pixels, square = open_ones[inside], square[inside]
+    found[pixels] = _nearest_listed(
+        target_y[pixels], target_x[pixels], centers, starts[square], counts[square], listed
     )
-    beyond = outside.nonzero()[:, 0]
-    found[beyond] = _nearest_of_all(target_y[beyond], target_x[beyond], centers)
+    pixels = open_ones[~inside]
+    found[pixels] = _nearest_of_all(target_y[pixels], target_x[pixels], centers)
     return found
 
 
-def _choose_among_listed(
-    found: Tensor,
-    pixels: Tensor,
-    first: Tensor,
-    count: Tensor,
-    listed: Tensor,
-    centers: Tensor,
+def _nearest_listed(
     target_y: Tensor,
     target_x: Tensor,
-) -> None:
-    """Compare the listed centers of those pixels whose square leaves a choice.
+    centers: Tensor,
+    starts: Tensor,
+    counts: Tensor,
+    listed: Tensor,
+) -> Tensor:
+    """(P,) nearest of each point's own listed centers, the lowest of equally near ones.
 
     Args:
-        found: (P,) the first listed center; corrected in place.
-        pixels: (Q,) which pixels have more than one.
-        first: (P,) where each pixel's list begins.
-        count: (P,) how long it is.
-        listed: the lists one after another, each ascending.
-        centers: (N, 2).
-        target_y: (P,) where each pixel points.
+        target_y: (P,).
         target_x: (P,).
+        centers: (N, 2).
+        starts: (P,) where each point's list begins.
+        counts: (P,) how long it is.
+        listed: the lists one after another, each ascending.
     """
-    nearest = _distance(centers, found[pixels], target_y[pixels], target_x[pixels])
+    found = listed[starts]
+    nearest = _distance(centers, found, target_y, target_x)
+    pixels = torch.arange(len(found), device=found.device)
     n = 1
     while len(pixels):
-        other = listed[first[pixels] + n]
+        more = counts[pixels] > n
+        pixels, nearest = pixels[more], nearest[more]
+        other = listed[starts[pixels] + n]
         distance = _distance(centers, other, target_y[pixels], target_x[pixels])
         closer = distance < nearest
         found[pixels[closer]] = other[closer]
+        nearest = torch.minimum(nearest, distance)
         n += 1
-        more = count[pixels] > n
-        pixels, nearest = pixels[more], torch.minimum(nearest, distance)[more]
+    return found
 
 
 def _distance(centers: Tensor, which: Tensor, target_y: Tensor, target_x: Tensor) -> Tensor:
@@ -236,26 +253,29 @@ def _nearest_of_all(target_y: Tensor, target_x: Tensor, centers: Tensor) -> Tens
 
 def _list_centers(
     squares: Tensor, rows: int, columns: int, centers: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """List for each square that is pointed to the centers that may be nearest to a point of it.
 
     Args:
         squares: (P,) int64, row * columns + column of the squares pointed to.
-        rows: of squares.
-        columns: of squares.
+        rows: of squares, the first and the last for everything outside.
+        columns: of squares, likewise.
         centers: (N, 2).
 
     Returns:
-        (rows * columns + 1,) where each square's list begins; the lists one after another, with
-        one more entry at the end.
+        (rows * columns,) where each square's list begins, likewise how long it is (0 outside), and
+        the lists one after another, with one more entry at the end.
     """
-    occupied = torch.bincount(squares, minlength=rows * columns).nonzero()[:, 0]
-    counts = torch.zeros(rows * columns + 1, dtype=torch.int64, device=squares.device)
+    is_occupied = torch.bincount(squares, minlength=rows * columns).view(rows, columns) > 0
+    is_occupied[0] = is_occupied[-1] = False
+    is_occupied[:, 0] = is_occupied[:, -1] = False
+    occupied = _places(is_occupied)
+    counts = torch.zeros(rows * columns, dtype=torch.int64, device=squares.device)
     center_y, center_x = centers.double().T
     lists = []
     for part in torch.split(occupied, max(CHUNK // len(centers), 1)):
-        top = (torch.div(part, columns, rounding_mode="floor") * SQUARE).double()[:, None]
-        left = (part % columns * SQUARE).double()[:, None]
+        top = (torch.div(part, columns, rounding_mode="floor") - 1).double()[:, None] * SQUARE
+        left = (part % columns - 1).double()[:, None] * SQUARE
         from_top, from_left = center_y - top, center_x - left  # (S, N)
         beside_y = torch.maximum(-from_top, from_top - SQUARE).clamp_(min=0)
         beside_x = torch.maximum(-from_left, from_left - SQUARE).clamp_(min=0)
@@ -264,10 +284,10 @@ def _list_centers(
         bar = (across_y**2 + across_x**2).amin(dim=1, keepdim=True)
         # Distances are compared in float32 and their roots may tie: room for many roundings.
         near = beside_y**2 + beside_x**2 <= bar * 1.0001 + 0.0001
-        counts[part + 1] = near.sum(dim=1)
+        counts[part] = near.sum(dim=1)
         lists.append(near.nonzero()[:, 1])
     lists.append(torch.zeros(1, dtype=torch.int64, device=squares.device))
-    return counts.cumsum(0), torch.cat(lists)
+    return counts.cumsum(0) - counts, counts, torch.cat(lists)
 
 
 def classify_cells(logits: Tensor, rows: Axis, columns: Axis) -> Tensor:
@@ -285,26 +305,34 @@ def classify_cells(logits: Tensor, rows: Axis, columns: Axis) -> Tensor:
         (H, W) uint8 class ids, the lower among equals.
     """
     best, sure = _lead(logits)
-    low_rows, low_columns = torch.from_numpy(rows.low), torch.from_numpy(columns.low)
-    classes = best[:, low_columns][low_rows]  # (H, W)
-    corners = [(best[y][:, x], sure[y][:, x]) for y, x in _corners(*best.shape)]
-    settled = corners[0][1].clone()
-    for class_id, is_sure in corners[1:]:
-        settled &= is_sure & (class_id == corners[0][0])
-    cells = (~settled).nonzero()
+    wide = best.index_select(1, torch.from_numpy(columns.low))
+    classes = wide.index_select(0, torch.from_numpy(rows.low))  # (H, W)
+    next_best, next_sure = _repeat_end(best), _repeat_end(sure)
+    height, width = best.shape
+    settled = sure.clone()
+    for down, right in ((0, 1), (1, 0), (1, 1)):  # the other samples around each cell
+        settled &= next_best[down : down + height, right : right + width] == best
+        settled &= next_sure[down : down + height, right : right + width]
+    flat = _places(~settled)
+    cells = torch.stack([torch.div(flat, width, rounding_mode="floor"), flat % width], dim=1)
     tops, num_rows = _spans(rows, best.shape[0])
     lefts, num_columns = _spans(columns, best.shape[1])
     cells = cells[(num_rows[cells[:, 0]] > 0) & (num_columns[cells[:, 1]] > 0)]
-    if not len(cells):
-        return classes
-    y_in_cell = torch.arange(int(num_rows.max()))
-    x_in_cell = torch.arange(int(num_columns.max()))
-    step = max(CHUNK // (len(logits) * len(y_in_cell) * len(x_in_cell)), 1)
-    for part in torch.split(cells, step):
+    y_in_cell, x_in_cell = torch.arange(int(num_rows.max())), torch.arange(int(num_columns.max()))
+    step = max(CHUNK // max(4 * len(logits), len(y_in_cell) * len(x_in_cell)), 1)
+    for part in torch.split(cells, step) if len(cells) else ():
+        samples = _corners(logits, part)
+        can_win = _can_win(samples, _corners(best[None], part)[0].long())
+        # Cells with most classes first, so that those still open are always the first ones.
+        order = can_win.sum(dim=0).argsort(descending=True)
+        part = part[order]
         # Cells at the border have fewer pixels: their last one is computed again instead.
         y = tops[part[:, 0], None] + y_in_cell.minimum(num_rows[part[:, 0], None] - 1)
         x = lefts[part[:, 1], None] + x_in_cell.minimum(num_columns[part[:, 1], None] - 1)
-        classes[y[:, :, None], x[:, None]] = _classify_pixels(logits, part, y, x, rows, columns)
+        weight_y, weight_x = torch.from_numpy(rows.weight)[y], torch.from_numpy(columns.weight)[x]
+        found = _classify_pixels(samples, can_win, order, weight_y, weight_x)
+        places = y[:, :, None] * classes.shape[1] + x[:, None]
+        classes.view(-1).scatter_(0, places.flatten(), found.flatten())
     return classes
 
 
@@ -313,18 +341,19 @@ def _lead(logits: Tensor) -> tuple[Tensor, Tensor]:
     first = logits[0].clone()
     second = torch.full_like(first, -torch.inf)
     best = torch.zeros(first.shape, dtype=torch.uint8)
+    lower = torch.empty_like(first)
     for class_id, values in enumerate(logits[1:], 1):
-        best.masked_fill_(values > first, class_id)
-        torch.maximum(second, torch.minimum(first, values), out=second)
+        # Class ids ascend, so the latest class that took the lead is the largest.
+        torch.maximum(best, (values > first).view(torch.uint8).mul_(class_id), out=best)
+        torch.maximum(second, torch.minimum(first, values, out=lower), out=second)
         torch.maximum(first, values, out=first)
     return best, first - second > MARGIN * first.abs()
 
 
-def _corners(height: int, width: int) -> list[tuple[Tensor, Tensor]]:
-    """Rows and columns of the four samples around each cell, repeated at the end of the map."""
-    y, x = torch.arange(height), torch.arange(width)
-    below, right = (y + 1).clamp(max=height - 1), (x + 1).clamp(max=width - 1)
-    return [(y, x), (y, right), (below, x), (below, right)]
+def _repeat_end(maps: Tensor) -> Tensor:
+    """(h + 1, w + 1), the last row and column twice."""
+    maps = torch.cat([maps, maps[-1:]])
+    return torch.cat([maps, maps[:, -1:]], dim=1)
 
 
 def _spans(axis: Axis, num_samples: int) -> tuple[Tensor, Tensor]:
@@ -333,58 +362,102 @@ def _spans(axis: Axis, num_samples: int) -> tuple[Tensor, Tensor]:
     return ends[:-1], ends.diff()
 
 
+def _corners(maps: Tensor, cells: Tensor) -> Tensor:
+    """(C, 4, n) the samples at the corners of n cells: above left and right, below likewise.
+
+    Args:
+        maps: (C, h, w).
+        cells: (n, 2), row and column of each cell's first sample.
+    """
+    channels, height, width = maps.shape
+    y, x = cells.T
+    below, right = (y + 1).clamp(max=height - 1), (x + 1).clamp(max=width - 1)
+    places = torch.stack([v * width + u for v in (y, below) for u in (x, right)])  # (4, n)
+    flat = maps.view(channels, -1).index_select(1, places.flatten())
+    return flat.view(channels, 4, -1)
+
+
+def _can_win(samples: Tensor, winners: Tensor) -> Tensor:
+    """(K, n) which classes can be the best somewhere in a cell.
+
+    Two bars are exceeded by the best class everywhere: the highest of all lowest corners, and the
+    lowest corner of the mean of the classes that are best at some corner.
+
+    Args:
+        samples: (K, 4, n).
+        winners: (4, n) the best class at each corner.
+    """
+    highest = samples.amax(dim=1)  # (K, n)
+    bar = samples.amin(dim=1).amax(dim=0)
+    bar = bar - MARGIN * bar.abs()
+    of_winners = samples.gather(0, winners[:, None].expand(-1, 4, -1))  # (4 winners, 4 corners, n)
+    scale = of_winners.abs().amax(dim=(0, 1))
+    mean = of_winners.mean(dim=0).amin(dim=0) - MARGIN * scale
+    return highest >= torch.maximum(bar, mean)
+
+
 def _classify_pixels(
-    logits: Tensor, cells: Tensor, y: Tensor, x: Tensor, rows: Axis, columns: Axis
+    samples: Tensor, can_win: Tensor, order: Tensor, weight_y: Tensor, weight_x: Tensor
 ) -> Tensor:
-    """Interpolate all classes in some cells and take the best.
+    """Interpolate the classes that can win in some cells and take the best.
 
     Sums are rounded in any order first; pixels whose best two classes then lie within rounding
     are computed again as torch does.
 
     Args:
-        logits: (K, h, w).
-        cells: (n, 2), row and column of each cell's first sample.
-        y: (n, a) rows of its pixels.
-        x: (n, b) columns.
-        rows: samples of all rows.
-        columns: samples of all columns.
+        samples: (K, 4, n).
+        can_win: (K, n).
+        order: (n,) of the cells in all that follows: the number of such classes never rises.
+        weight_y: (n, a) of the samples below, for each row of pixels.
+        weight_x: (n, b) of the samples on the right, for each column.
 
     Returns:
         (n, a, b) uint8.
     """
-    last_row, last_column = logits.shape[1] - 1, logits.shape[2] - 1
-    low_y, low_x = cells.T
-    high_y, high_x = (low_y + 1).clamp(max=last_row), (low_x + 1).clamp(max=last_column)
-    samples = [logits[:, v, u] for v in (low_y, high_y) for u in (low_x, high_x)]  # 4 x (K, n)
-    weight_y, weight_x = torch.from_numpy(rows.weight)[y], torch.from_numpy(columns.weight)[x]
-    a, b, c, d = (s[:, :, None] for s in samples)
-    above, below = torch.lerp(a, b, weight_x), torch.lerp(c, d, weight_x)  # (K, n, b)
-    first = torch.full((len(cells), y.shape[1], x.shape[1]), -torch.inf)
-    second = first.clone()
-    best = torch.zeros(first.shape, dtype=torch.uint8)
-    for class_id in range(len(logits)):
-        values = torch.lerp(
-            above[class_id, :, None], below[class_id, :, None], weight_y[:, :, None]
-        )
-        best.masked_fill_(values > first, class_id)
-        torch.maximum(second, torch.minimum(first, values), out=second)
-        torch.maximum(first, values, out=first)
-    scale = torch.stack([s.abs().amax(dim=0) for s in samples]).amax(dim=0)
+    first = torch.full((*weight_y.shape, weight_x.shape[1]), -torch.inf)
+    second, best = first.clone(), torch.zeros(first.shape, dtype=torch.uint8)
+    can_win = can_win[:, order]
+    class_ids = can_win.T.nonzero()[:, 1]  # of all cells, one after another, each ascending
+    counts = can_win.sum(dim=0)
+    starts = counts.cumsum(0) - counts
+    corner = torch.arange(4)[:, None] * len(order)
+    for n in range(int(counts[0])):
+        num_open = int((counts > n).sum())
+        class_id = class_ids[starts[:num_open] + n]
+        places = corner + class_id * (4 * len(order)) + order[:num_open]
+        a, b, c, d = samples.flatten().index_select(0, places.flatten()).view(4, -1, 1)
+        above = torch.lerp(a, b, weight_x[:num_open])
+        below = torch.lerp(c, d, weight_x[:num_open])
+        values = torch.lerp(above[:, None], below[:, None], weight_y[:num_open, :, None])
+        highest, so_far = first[:num_open], best[:num_open]
+        leads = (values > highest).view(torch.uint8)
+        torch.maximum(so_far, leads.mul_(class_id[:, None, None].byte()), out=so_far)
+        lower = torch.minimum(highest, values)
+        torch.maximum(second[:num_open], lower, out=second[:num_open])
+        torch.maximum(highest, values, out=highest)
+    scale = samples.abs().amax(dim=(0, 1))[order]
     cell, i, j = (first - second <= MARGIN * scale[:, None, None]).nonzero().T
     if len(cell):
-        e, f, g, h = (s[:, cell].numpy() for s in samples)
+        a, b, c, d = samples[:, :, order[cell]].transpose(0, 1).numpy()
         wy, wx = weight_y[cell, i].numpy(), weight_x[cell, j].numpy()
         mix = interpolation.mix
-        exact = mix(mix(e, f, wx), mix(g, h, wx), wy)  # (K, m)
+        exact = mix(mix(a, b, wx), mix(c, d, wx), wy)  # (K, m)
         best[cell, i, j] = torch.from_numpy(exact.argmax(axis=0).astype(np.uint8))
     return best
 
 
-def _look_up(table: Tensor, classes: Tensor) -> Tensor:
+def _look_up(table: NDArray[Any], classes: Tensor) -> Tensor:
     """Entries of a table by uint8 class id, the fastest way on each kind of device."""
     if classes.device.type == "cpu":
-        return torch.from_numpy(table.numpy()[classes.numpy()])
-    return table.to(classes.device)[classes.int()]
+        return torch.from_numpy(cv2.LUT(classes.numpy(), table))
+    return torch.from_numpy(table).to(classes.device)[classes.int()]
+
+
+def _places(mask: Tensor) -> Tensor:
+    """(P,) flat places of a mask's pixels, ascending."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy().astype(bool, copy=False)))
+    return mask.flatten().nonzero()[:, 0]
 
 
 def _to_numpy(values: Tensor) -> NDArray[Any]:

@@ -1,0 +1,148 @@
+"""From heads to segments: the back ends against a dense reference that goes mask by mask.
+
+The reference is what one writes down first, on whole maps: resize all heads, arg-max, non-maximum
+suppression by max-pooling, one pass over all pixels per center with a running minimum of squared
+distances, one mask per instance for the vote, its score and its box. It does not build the centers
+x pixels tensor of the public codes, which takes gigabytes and is slower still.
+"""
+
+import torch
+import torch.nn.functional as F
+from benchmarks.measure import compare, copy_milliseconds, peak_mb
+from benchmarks.scenes import draw_heads, label_space
+from torch import Tensor
+
+from panoptic_deeplab.grouping import group_outputs
+from panoptic_deeplab.grouping_plain import segment_boxes
+from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.structures import Outputs
+
+
+def dense_reference(
+    outputs: Outputs,
+    labels: LabelSpace,
+    size: tuple[int, int],
+    *,
+    with_scores: bool,
+    stuff_area_px: int = 2048,
+) -> tuple[Tensor, list[tuple[int, float, list[int]]]]:
+    """Group one image on whole maps; paper's settings.
+
+    Returns:
+        (H, W) segment ids, numbered as `group_outputs` does; class, score and box (left, top,
+        right, bottom) of each thing, the latter two only if asked for.
+    """
+    logits, heat, offset = (
+        F.interpolate(head, size=size, mode="bilinear", align_corners=False) for head in outputs
+    )
+    offset = offset * (size[0] / outputs.offset.shape[2])
+    classes = logits.argmax(dim=1)[0]
+    centers = _find_centers(heat[0, 0])
+    is_thing = torch.isin(classes, torch.tensor(labels.thing_ids))
+    numbers = _nearest_center(offset[0], centers) * is_thing
+    probabilities = logits.softmax(dim=1)[0] if with_scores else None
+    result = torch.zeros(size, dtype=torch.int32)
+    things = []
+    for number in range(1, len(centers) + 1):
+        mask = numbers == number
+        if not mask.any():
+            continue
+        class_id = int(classes[mask].mode().values)
+        result[mask] = len(things) + 1
+        score, box = 0.0, []
+        if probabilities is not None:
+            y, x = centers[number - 1].tolist()
+            score = float(probabilities[class_id][mask].mean() * heat[0, 0, y, x])
+            ys, xs = mask.nonzero(as_tuple=True)
+            box = [int(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)]
+        things.append((class_id, score, box))
+    segment_id = len(things)
+    for class_id in labels.stuff_ids:
+        mask = classes == class_id
+        if mask.sum() >= stuff_area_px:
+            segment_id += 1
+            result[mask] = segment_id
+    return result, things
+
+
+def _find_centers(heat: Tensor) -> Tensor:
+    """(N, 2) as (y, x)."""
+    pooled = F.max_pool2d(heat[None, None], 7, stride=1, padding=3)[0, 0]
+    centers = ((heat > 0.1) & (heat == pooled)).nonzero()
+    if len(centers) > 200:
+        best = heat[tuple(centers.T)].topk(200).indices.sort().values
+        centers = centers[best]
+    return centers
+
+
+def _nearest_center(offset: Tensor, centers: Tensor) -> Tensor:
+    """(H, W) numbers from 1."""
+    height, width = offset.shape[1:]
+    y = torch.arange(height)[:, None] + offset[0]
+    x = torch.arange(width)[None] + offset[1]
+    nearest = torch.full((height, width), torch.inf)
+    numbers = torch.zeros((height, width), dtype=torch.int64)
+    for number, (center_y, center_x) in enumerate(centers.tolist(), 1):
+        distance = (y - center_y) ** 2 + (x - center_x) ** 2
+        numbers[distance < nearest] = number
+        nearest = torch.minimum(nearest, distance)
+    return numbers
+
+
+def bench_postprocess(
+    *,
+    size: tuple[int, int] = (1024, 2048),
+    num_classes: int = 19,
+    num_things: int = 80,
+    backends: tuple[str, ...] = ("numba", "tensor", "plain"),
+    repeats: int = 5,
+) -> dict[str, dict[str, float]]:
+    """Compare back ends with the reference, with and without scores and boxes.
+
+    Returns:
+        For each "backend" and "backend, scores": milliseconds, speedup over the reference,
+        peak_mb, floor_milliseconds (reading the heads and writing the map once), and
+        times_argmax: milliseconds over those of the compiled arg-max pass alone.
+    """
+    labels = label_space(num_classes)
+    outputs = draw_heads(size, num_things, labels)
+
+    def group(backend: str, score: str) -> None:
+        (panoptic,) = group_outputs(
+            outputs, labels, size=size, align_corners=False, backend=backend, score=score
+        )
+        if score == "product":
+            segment_boxes(panoptic)
+
+    functions = {"reference": lambda: dense_reference(outputs, labels, size, with_scores=False)}
+    functions["reference, scores"] = lambda: dense_reference(
+        outputs, labels, size, with_scores=True
+    )
+    for backend in backends:
+        # Reading a center's heat is the cheapest score; the map itself needs none.
+        functions[backend] = lambda b=backend: group(b, "objectness")
+        functions[f"{backend}, scores"] = lambda b=backend: group(b, "product")
+    functions["argmax"] = _argmax_pass(outputs, size)
+    times = compare(functions, repeats)
+    floor = copy_milliseconds(sum(4 * head.numel() for head in outputs) + 4 * size[0] * size[1])
+    results = {}
+    for name in functions:
+        reference = times["reference, scores" if name.endswith("scores") else "reference"]
+        results[name] = {
+            "milliseconds": times[name],
+            "speedup": reference / times[name],
+            "peak_mb": peak_mb(functions[name]),
+            "floor_milliseconds": floor,
+            "times_argmax": times[name] / times["argmax"],
+        }
+    return results
+
+
+def _argmax_pass(outputs: Outputs, size: tuple[int, int]):
+    from panoptic_deeplab import kernels
+    from panoptic_deeplab.interpolation import make_axis
+
+    logits = outputs.semantic[0].numpy()
+    rows = make_axis(logits.shape[1], size[0], align_corners=False)
+    columns = make_axis(logits.shape[2], size[1], align_corners=False)
+    return lambda: kernels.classify(logits, rows, columns)
