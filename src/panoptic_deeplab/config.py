@@ -265,6 +265,8 @@ class ScheduleConfig(Frozen):
         weight_decay: paper: 0 (Adam without decay).
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the processor or
             GPU multiplies it natively.
+        activation_checkpointing: keep only the inputs of the backbone's blocks and compute the
+            rest again on the way back: far less memory, about a third more time.
     """
 
     iterations: Positive = 60_000
@@ -274,6 +276,7 @@ class ScheduleConfig(Frozen):
     warmup_iterations: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    activation_checkpointing: bool = False
 
 
 class RunConfig(Frozen):

@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from rich.progress import Progress
 
+from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
     TrainingState,
     read_state,
@@ -125,6 +126,7 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
         )
     torch.manual_seed(experiment.run.seed)
     model = build_model(experiment.model, training_set.labels.num_classes)
+    model.backbone.checkpointing = experiment.schedule.activation_checkpointing
     model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -184,6 +186,7 @@ def take_step(training: Training, batch: Batch) -> Losses:
     rate = learning_rate(experiment.schedule, training.step)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
+    set_progress(model, training.step / experiment.schedule.iterations)
     # Dropout must not depend on how many random numbers were drawn before a resume.
     torch.manual_seed(experiment.run.seed * 1_000_003 + training.step)
     image = batch.image.to(device, memory_format=torch.channels_last)
