@@ -1,5 +1,6 @@
 """Time and memory of functions that are compared with one another."""
 
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ def compare(functions: Mapping[str, Callable[[], object]], repeats: int = 7) -> 
 def peak_mb(function: Callable[[], object]) -> float:
     """Extra resident megabytes at the worst moment of a call, its result included (Linux)."""
     function()
+    # Memory that the allocator keeps for later calls would otherwise hide what this one takes.
+    ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest level so far
     result = function()

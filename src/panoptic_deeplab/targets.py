@@ -7,7 +7,9 @@ image and painted through look-up tables, so the cost does not grow with the num
 Paper: arXiv:1911.10194, section 3.3, and its supplement.
 """
 
+from importlib.util import find_spec
 from math import ceil
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +26,20 @@ ROWS_PER_COUNT = 256
 """Rows counted at once; keeps the 64-bit temporaries of the joint counts small."""
 
 
+class Entries(NamedTuple):
+    """What is painted for each segment; entry 0 is void, entry i the i-th of the list.
+
+    Attributes:
+        class_ids: (S + 1,), `IGNORED` where the semantic loss is off.
+        weights: (S + 1, 3) semantic, center and offset weight.
+        draws: (S + 1,) which have a center and offsets.
+    """
+
+    class_ids: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    draws: NDArray[np.bool_]
+
+
 def make_targets(
     panoptic: PanopticMap,
     labels: LabelSpace,
@@ -34,6 +50,7 @@ def make_targets(
     ignore_stuff_in_offset: bool = True,
     ignore_crowd_in_semantic: bool = True,
     exclude_crowd_instances: bool = False,
+    backend: Literal["auto", "numba", "plain"] = "auto",
 ) -> Targets:
     """Paint semantic classes, center heat map, offsets and their loss weights.
 
@@ -47,6 +64,8 @@ def make_targets(
         ignore_crowd_in_semantic: crowd regions become `IGNORED`; paper, on COCO.
         exclude_crowd_instances: crowd regions draw no center, offset or small-instance weight. By
             default they do, as in the public codes, with weight 0 on their own pixels.
+        backend: compiled loops ("numba"), NumPy alone ("plain"), or "auto": numba where it is
+            installed; the results are equal.
 
     Returns:
         Targets without B: semantic (H, W) int64, center (1, H, W), offset (2, H, W) as (dy, dx)
@@ -55,33 +74,36 @@ def make_targets(
 
     Raises:
         ValueError: if a segment's class is not in the label space, or an id of the map is negative.
+        ImportError: if numba is asked for and not installed.
     """
-    index = segment_index(panoptic)
-    class_ids, is_thing, is_crowd = _segment_tables(panoptic, labels)
-    areas, centroids = measure_segments(index, len(class_ids))
-    draws = is_thing & (areas > 0)
-    if exclude_crowd_instances:
-        draws &= ~is_crowd
+    ids = panoptic.segment_map
+    _check_ids(ids)
+    compiled = _use_numba(backend) and _highest_id(panoptic) < MAX_TABLE
+    if compiled:
+        from panoptic_deeplab import kernels
 
-    semantic = class_ids.astype(np.int64)
-    if ignore_crowd_in_semantic:
-        semantic[is_crowd] = IGNORED
-    # Deviation 11: the weight stays a float; the public codes keep it in 8 bits.
-    semantic_weight = np.where(
-        draws & (areas < small_instance_area_px), np.float32(small_instance_weight), np.float32(1)
+        table = _index_table(panoptic, np.int32)
+        areas, sums = kernels.measure(ids, table, len(panoptic.segments) + 1)
+        centroids = sums / np.maximum(areas, 1)[:, None]
+    else:
+        index = segment_index(panoptic)
+        areas, centroids = measure_segments(index, len(panoptic.segments) + 1)
+    entries = _make_entries(
+        panoptic,
+        labels,
+        areas,
+        small_instance_area_px,
+        small_instance_weight,
+        ignore_stuff_in_offset,
+        ignore_crowd_in_semantic,
+        exclude_crowd_instances,
     )
-    counted = ~is_crowd
-    counted[0] = False  # void
-    counted_in_offset = counted & is_thing if ignore_stuff_in_offset else counted
-
-    return Targets(
-        semantic=torch.from_numpy(semantic[index]),
-        center=torch.from_numpy(draw_centers(index.shape, centroids[draws], sigma_px)[None]),
-        offset=torch.from_numpy(_offsets(index, centroids, draws)),
-        semantic_weight=torch.from_numpy(semantic_weight[index]),
-        center_weight=torch.from_numpy(counted.astype(np.float32)[index]),
-        offset_weight=torch.from_numpy(counted_in_offset.astype(np.float32)[index]),
-    )
+    if compiled:
+        semantic, offset, weights = kernels.paint(ids, table, *entries, centroids)
+    else:
+        semantic, offset, weights = _paint(index, entries, centroids)
+    center = draw_centers(ids.shape, centroids[entries.draws], sigma_px)[None]
+    return Targets(*map(torch.from_numpy, (semantic, center, offset, *weights)))
 
 
 def segment_index(panoptic: PanopticMap) -> NDArray[np.intp]:
@@ -89,22 +111,11 @@ def segment_index(panoptic: PanopticMap) -> NDArray[np.intp]:
 
     Returns:
         (H, W): 1..S, 0 for void and for ids that the list does not have.
-
-    Raises:
-        ValueError: if an id of the map is negative.
     """
     ids = panoptic.segment_map
-    if ids.size and ids.min() < 0:
-        raise ValueError(
-            f"Segment ids of a map must be 0 (void) or more, got {ids.min()}. "
-            "Write void pixels as 0."
-        )
+    if _highest_id(panoptic) < MAX_TABLE:
+        return _index_table(panoptic, np.intp)[ids]
     listed = np.array([s.id for s in panoptic.segments], np.int64)
-    highest = max(int(ids.max(initial=0)), int(listed.max(initial=0)))
-    if highest < MAX_TABLE:
-        table = np.zeros(highest + 1, np.intp)
-        table[listed] = np.arange(1, len(listed) + 1)
-        return table[ids]
     order = np.argsort(listed)
     place = np.searchsorted(listed, ids, sorter=order)
     found = order[np.minimum(place, len(listed) - 1)]
@@ -189,15 +200,76 @@ def _segment_tables(
     return class_ids, is_thing, is_crowd
 
 
-def _offsets(
-    index: NDArray[np.intp], centroids: NDArray[np.float64], draws: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """(2, H, W), (dy, dx) from each pixel of a drawn thing to its center, 0 elsewhere."""
+def _make_entries(
+    panoptic: PanopticMap,
+    labels: LabelSpace,
+    areas: NDArray[np.int64],
+    small_instance_area_px: int,
+    small_instance_weight: float,
+    ignore_stuff_in_offset: bool,
+    ignore_crowd_in_semantic: bool,
+    exclude_crowd_instances: bool,
+) -> Entries:
+    """Decide what each segment paints; arguments as in `make_targets`, areas by entry."""
+    class_ids, is_thing, is_crowd = _segment_tables(panoptic, labels)
+    draws = is_thing & (areas > 0)
+    if exclude_crowd_instances:
+        draws &= ~is_crowd
+    weights = np.ones((len(areas), 3), np.float32)
+    # Deviation 11: the weight stays a float; the public codes keep it in 8 bits.
+    weights[draws & (areas < small_instance_area_px), 0] = small_instance_weight
+    weights[is_crowd, 1:] = 0
+    weights[0, 1:] = 0  # void
+    if ignore_stuff_in_offset:
+        weights[~is_thing, 2] = 0
+    painted_ids = class_ids.astype(np.int64)
+    if ignore_crowd_in_semantic:
+        painted_ids[is_crowd] = IGNORED
+    return Entries(painted_ids, weights, draws)
+
+
+def _use_numba(backend: Literal["auto", "numba", "plain"]) -> bool:
+    has_numba = find_spec("numba") is not None
+    if backend == "numba" and not has_numba:
+        raise ImportError(
+            "backend='numba' needs the package numba, which is not installed. Install it with "
+            '`pip install "panoptic-deeplab[fast]"` or choose backend="plain".'
+        )
+    return has_numba and backend != "plain"
+
+
+def _check_ids(ids: NDArray[np.int32]) -> None:
+    if ids.size and ids.min() < 0:
+        raise ValueError(
+            f"Segment ids of a map must be 0 (void) or more, got {ids.min()}. "
+            "Write void pixels as 0."
+        )
+
+
+def _highest_id(panoptic: PanopticMap) -> int:
+    """Of the map and the list."""
+    listed = max((s.id for s in panoptic.segments), default=0)
+    return max(int(panoptic.segment_map.max(initial=0)), listed)
+
+
+def _index_table(panoptic: PanopticMap, dtype: type[np.signedinteger]) -> NDArray[np.signedinteger]:
+    """The place in the list, counted from 1, by segment id."""
+    table = np.zeros(_highest_id(panoptic) + 1, dtype)
+    for place, segment in enumerate(panoptic.segments, 1):
+        table[segment.id] = place
+    return table
+
+
+def _paint(
+    index: NDArray[np.intp], entries: Entries, centroids: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """(H, W) class ids, (2, H, W) offsets as (dy, dx), (3, H, W) weights."""
     height, width = index.shape
     offset = np.zeros((2, height, width), np.float32)
-    pixels = draws[index]
+    pixels = entries.draws[index]
     axes = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)[None]
     for axis, coordinate in enumerate(axes):
         # Subtracted in float64 and rounded once, so that no bit depends on the image's size.
         np.subtract(centroids[:, axis][index], coordinate, out=offset[axis], where=pixels)
-    return offset
+    weights = np.stack([weight[index] for weight in entries.weights.T])
+    return entries.class_ids[index], offset, weights

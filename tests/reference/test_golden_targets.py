@@ -5,6 +5,7 @@ describes the files.
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from panoptic_deeplab.structures import PanopticMap, Segment
 from panoptic_deeplab.targets import make_targets, measure_segments, segment_index
 
 CASES = sorted((Path(__file__).parent / "target").glob("*.npz"))
+BACKENDS = [
+    "plain",
+    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+]
 TWICE = "022_duplicate_segment_id"  # Deviation 10: refused, see below
 FRACTION = "026_fractional_small_weight"  # Deviation 11: kept as a fraction, see below
 
@@ -42,7 +47,7 @@ def truth(arrays: dict[str, np.ndarray], meta: dict) -> PanopticMap:
     )
 
 
-def targets(arrays: dict[str, np.ndarray], meta: dict):
+def targets(arrays: dict[str, np.ndarray], meta: dict, backend: str = "auto"):
     return make_targets(
         truth(arrays, meta),
         label_space(200, meta["thing_ids"]),
@@ -51,13 +56,15 @@ def targets(arrays: dict[str, np.ndarray], meta: dict):
         small_instance_weight=meta["small_instance_weight"],
         ignore_stuff_in_offset=meta["ignore_stuff_in_offset"],
         ignore_crowd_in_semantic=meta["ignore_crowd_in_semantic"],
+        backend=backend,
     )
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", [p for p in CASES if p.stem != TWICE], ids=lambda p: p.stem)
-def test_targets_equal_the_reference(path: Path) -> None:
+def test_targets_equal_the_reference(path: Path, backend: str) -> None:
     arrays, meta = load(path)
-    result = targets(arrays, meta)
+    result = targets(arrays, meta, backend)
     semantic = arrays["sem_seg"].astype(np.int64)
     semantic[semantic == meta["ignore_label"]] = IGNORED
     weights = arrays["sem_seg_weights"].astype(np.float32)

@@ -78,6 +78,21 @@ def test_ids_too_large_for_a_table() -> None:
     assert segment_index(panoptic).tolist() == [[0, 1, 0], [2, 2, 0]]
 
 
+def test_ids_too_large_for_a_table_give_the_same_targets() -> None:
+    small, large = scene(), scene()
+    large.segment_map[large.segment_map == 30] = 2**31 - 1
+    large = PanopticMap(large.segment_map, (Segment(7, 0, 21), Segment(2**31 - 1, 1, 4)))
+    for ours, theirs in zip(make_targets(small, LABELS), make_targets(large, LABELS), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panoptic_deeplab.targets.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"panoptic-deeplab\[fast\]"):
+        make_targets(scene(), LABELS, backend="numba")
+    assert make_targets(scene(), LABELS).semantic.shape == (5, 6)  # "auto" does without
+
+
 def test_negative_id_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0 \(void\) or more, got -1"):
         make_targets(PanopticMap(np.full((2, 2), -1, np.int32), ()), LABELS)

@@ -1,0 +1,78 @@
+"""Panoptic quality of one image: joint counts against one mask per pair of segments."""
+
+import numpy as np
+from benchmarks.measure import compare, copy_milliseconds, peak_mb
+from benchmarks.scenes import disturb, draw_map, label_space
+
+from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
+from panoptic_deeplab.metrics.joint import count_joint
+from panoptic_deeplab.structures import VOID, PanopticMap
+
+
+def masked_reference(
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace
+) -> tuple[int, int, int, float]:
+    """Count matches with masks: of each pair of segments of one class, their common pixels.
+
+    Returns:
+        Matches, false alarms, misses, and the sum of the matches' IoUs, over all classes.
+    """
+    matches, iou_sum = 0, 0.0
+    true_masks = [(s.class_id, truth.segment_map == s.id) for s in truth.segments]
+    void = truth.segment_map == VOID
+    excused = 0
+    for segment in prediction.segments:
+        mask = prediction.segment_map == segment.id
+        found = False
+        for class_id, true_mask in true_masks:
+            if class_id != segment.class_id:
+                continue
+            common = (mask & true_mask).sum()
+            iou = common / ((mask | true_mask).sum() - (mask & void).sum())
+            if iou > 0.5:
+                matches, iou_sum, found = matches + 1, iou_sum + float(iou), True
+        excused += not found and (mask & void).sum() / mask.sum() > 0.5
+    num_predicted = len(prediction.segments)
+    return matches, num_predicted - matches - excused, len(truth.segments) - matches, iou_sum
+
+
+def bench_metrics(
+    *,
+    size: tuple[int, int] = (1024, 2048),
+    num_classes: int = 19,
+    num_things: int = 80,
+    repeats: int = 5,
+) -> dict[str, dict[str, float]]:
+    """Compare panoptic quality, and all three metrics together, with the reference's PQ.
+
+    Returns:
+        For "reference", "panoptic quality" and "all metrics": milliseconds, speedup over the
+        reference, peak_mb and floor_milliseconds (reading both maps once).
+    """
+    labels = label_space(num_classes)
+    rng = np.random.default_rng(0)
+    truth = draw_map(size, num_things, labels, rng)
+    prediction = disturb(truth, rng)
+
+    def all_metrics() -> None:
+        joint = count_joint(prediction, truth)
+        for metric in (PanopticQuality(labels), MeanIoU(labels), AveragePrecision(labels)):
+            metric.update(prediction, truth, joint=joint)
+
+    functions = {
+        "reference": lambda: masked_reference(prediction, truth, labels),
+        "panoptic quality": lambda: PanopticQuality(labels).update(prediction, truth),
+        "all metrics": all_metrics,
+    }
+    times = compare(functions, repeats)
+    floor = copy_milliseconds(8 * size[0] * size[1])
+    return {
+        name: {
+            "milliseconds": times[name],
+            "speedup": times["reference"] / times[name],
+            "peak_mb": peak_mb(function),
+            "floor_milliseconds": floor,
+        }
+        for name, function in functions.items()
+    }
