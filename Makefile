@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: setup demo test test-all check format golden clean
+.PHONY: setup demo test test-all check format docs golden clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ check: $(VENV)/.ready-dev      ## format, lint, types
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.ready           ## the generated tables of docs/models.md
+	$(BIN)/panoptic-deeplab models --write docs/models.md
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

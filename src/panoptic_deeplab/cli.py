@@ -1,11 +1,10 @@
-"""The command `panoptic-deeplab`: train, evaluate, predict, demo, data synthetic.
+"""The command `panoptic-deeplab`: train, evaluate, predict, demo, data, models, bench.
 
 Each command is a dataclass of its options and one function. What can be read by programs goes to
 stdout, everything else to stderr. A user's mistake ends in one sentence and exit code 2, Ctrl-C
 in 130. Heavy modules are imported inside the functions, so that `--help` is quick.
 """
 
-import json
 import logging
 import os
 import sys
@@ -13,28 +12,23 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from pydantic import ValidationError
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.table import Table
 
+from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.files import make_folder, write_whole
 from panoptic_deeplab.labels import near_names
-from panoptic_deeplab.options import SETTINGS, parse, plain_copy, value_of
+from panoptic_deeplab.options import SETTINGS, Flag, parse, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
 from panoptic_deeplab.settings import explain, find_experiment, make_experiment
+from panoptic_deeplab.terminal import as_json, show, show_progress
 from panoptic_deeplab.version import __version__
 
 if TYPE_CHECKING:
@@ -43,9 +37,7 @@ if TYPE_CHECKING:
 PROGRAM = "panoptic-deeplab"
 FAILED, INTERRUPTED = 2, 130
 
-_FILE_WIDTH = 120  # of tables that go into a file or a pipe
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+_FAMILY_WIDTH = 150  # of the widest table, in a file or a pipe
 
 
 @dataclass(frozen=True)
@@ -137,6 +129,20 @@ class Train:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Models:
+    """List the networks of the paper: parameters, multiply-adds, what was published."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """One network, by main parts; without it, all."""
+    write: Path | None = None
+    """Renew the tables of this Markdown page instead, such as docs/models.md."""
+    json: Flag = False
+    """Print the list as JSON on stdout, nothing else there."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; always ends in SystemExit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -173,6 +179,10 @@ def _run(words: list[str]) -> int:
                 options, default = _with_settings(words[length:])
             program = f"{PROGRAM} {name}"
             return work(parse(options, words[length:], program=program, default=default))
+    group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if group:
+        what = f"needs one of {', '.join(group)}, got {' '.join(words[:2])!r}"
+        raise ValueError(f"{words[0]!r} {what}. See {PROGRAM} --help.")
     raise ValueError(
         f"Unknown command {words[0]!r}. {near_names(words[0], list(COMMANDS))} "
         f"See {PROGRAM} --help."
@@ -185,14 +195,14 @@ def _predict(options: Predict) -> int:
 
     paths = find_images(options.inputs)
     predictor = load(options.weights)
-    with _progress() as progress:
+    with show_progress() as progress:
         results = predict_files(predictor, paths, options.out, progress=progress)
     messages = Console(stderr=True)
     for sentence in results.failed.values():
         messages.print("[bold red]not done:[/]", end=" ")
         messages.print(sentence, markup=False, highlight=False, soft_wrap=True)
     if options.json:
-        print(_as_json(results.to_dict()).decode())
+        print(as_json(results.to_dict()).decode())
     else:
         print(f"{len(results.done)} of {len(paths)} images done, results in {options.out}")
     return FAILED if results.failed else 0
@@ -210,7 +220,7 @@ def _evaluate(options: Evaluate) -> int:
     kinds = _kinds(dataset, options.by) if options.by else None
     predictor = load(options.weights)
     with ExitStack() as stack:
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(show_progress())
         keep = None
         if options.save is not None:
             writer = CocoPanopticWriter(
@@ -227,7 +237,7 @@ def _evaluate(options: Evaluate) -> int:
             on_prediction=keep,
         )
     if options.save is not None:
-        write_whole(options.save / "report.json", _as_json(report.to_dict()))
+        write_whole(options.save / "report.json", as_json(report.to_dict()))
     _print_report(report, options.json)
     return 0
 
@@ -237,7 +247,7 @@ def _demo(options: Demo) -> int:
     from panoptic_deeplab.predict import load
 
     predictor = load("default")
-    with _progress() as progress:
+    with show_progress() as progress:
         report, written = run_demo(predictor, options.out, images=options.images, progress=progress)
     _print_report(report, options.json)
     if not options.json:
@@ -263,10 +273,56 @@ def _train(options: Any) -> int:
     if options.data is not None:
         data = _data_config(experiment.data, options.data)
         experiment = experiment.model_copy(update={"data": data})
-    with _progress(logging.INFO) as progress:
+    with show_progress(logging.INFO) as progress:
         result = train(experiment, options.out, resume=options.resume, progress=progress)
     print(result)
     return INTERRUPTED if result.name == STATE else 0
+
+
+def _models(options: Models) -> int:
+    from panoptic_deeplab.family import FAMILY
+    from panoptic_deeplab.family_docs import renew
+    from panoptic_deeplab.family_report import (
+        count_entry,
+        family_table,
+        find_entries,
+        notes,
+        parts_table,
+    )
+
+    if options.write is not None:
+        write_whole(options.write, renew(options.write.read_text()).encode())
+        print(f"tables in {options.write} renewed")
+        return 0
+    entries = FAMILY if options.name is None else find_entries(options.name)
+    with show_progress() as progress:
+        counted = [
+            count_entry(entry, with_parts=options.name is not None)
+            for entry in progress.track(entries, description="counting")
+        ]
+    if options.json:
+        print(as_json([c.to_dict() for c in counted]).decode())
+        return 0
+    show([family_table(counted)], file_width=_FAMILY_WIDTH)
+    if options.name is not None:
+        print(*notes(counted), sep="\n")
+        show([parts_table(counted[0])])
+    return 0
+
+
+def _bench(name: str, options: Any) -> int:
+    with show_progress() as progress:
+        result = BENCHES[name][1](options, progress)
+    if options.json:
+        print(as_json({"bench": name, **result.plain}).decode())
+        return 0
+    table = Table(title=result.title, title_justify="left")
+    for i, column in enumerate(result.columns):
+        table.add_column(column, justify="right" if i else "left")
+    for row in result.rows:
+        table.add_row(*row)
+    show([table])
+    return 0
 
 
 def _with_settings(words: list[str]) -> tuple[type[Any], Any]:
@@ -303,45 +359,15 @@ def _sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _progress(level: int = logging.WARNING) -> Progress:
-    """A bar with the time left, on stderr, and none where nobody watches; the log above it."""
-    console = Console(stderr=True)
-    watched = console.is_terminal
-    log: logging.Handler = logging.StreamHandler()  # one line per message in a file
-    if watched:
-        log = RichHandler(console=console, show_path=False)
-    form = "%(message)s" if watched else "%(asctime)s %(message)s"
-    logging.basicConfig(level=level, format=form, handlers=[log], force=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not watched,
-    )
-
-
-def _print_report(report: "Report", as_json: bool) -> None:
+def _print_report(report: "Report", in_json: bool) -> None:
     from panoptic_deeplab.evaluate import tables
 
-    if as_json:
-        print(_as_json(report.to_dict()).decode())
+    if in_json:
+        print(as_json(report.to_dict()).decode())
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    for table in tables(report):
-        console.print(table)
+    show(tables(report))
     seconds = report.seconds / max(report.num_images, 1)
     print(f"{report.num_images} images, {seconds:.3f} seconds per image")
-
-
-def _as_json(plain: Any) -> bytes:
-    return json.dumps(plain, indent=2).encode()
 
 
 def _overview() -> str:
@@ -358,4 +384,6 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "evaluate": (Evaluate, _evaluate),
     "train": (Train, _train),
     "data synthetic": (DataSynthetic, _data_synthetic),
+    "models": (Models, _models),
+    **{f"bench {name}": (options, partial(_bench, name)) for name, (options, _) in BENCHES.items()},
 }

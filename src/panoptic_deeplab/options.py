@@ -7,12 +7,15 @@ models' own checks speak afterwards, in their own sentences.
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 from pydantic import BaseModel
 
 from panoptic_deeplab.labels import near_names
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value; there is no --no-NAME."""
 
 SETTINGS = "experiment"
 """Field of a command's options whose groups stand beside the options, without this prefix."""

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from panoptic_deeplab.bench import BENCHES
+from panoptic_deeplab.bench.base import Times, threads, time_in_turn
+from panoptic_deeplab.bench.decoders import COLUMNS, DECODERS, compare_decoders
+from panoptic_deeplab.counting import count
+
+
+def test_functions_run_in_turn_after_a_warm_up():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "abc"}
+    times = time_in_turn(functions, rounds=3)
+    assert "".join(calls) == "cba" + "abc" + "cba" + "abc"
+    assert {name: len(t.seconds) for name, t in times.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_times_are_in_milliseconds():
+    times = Times([0.004, 0.001, 0.002])
+    assert times.median_ms == pytest.approx(2)
+    assert times.fastest_ms == pytest.approx(1)
+
+
+def test_no_round_is_refused():
+    with pytest.raises(ValueError, match=r"rounds must be at least 1, got 0. Use 5"):
+        time_in_turn({}, rounds=0)
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with threads(before + 1) as used:
+        assert used == torch.get_num_threads() == before + 1
+    with threads(0) as used:
+        assert used == before
+    assert torch.get_num_threads() == before
+
+
+def test_decoders_are_counted_and_timed():
+    size = (65, 97)
+    result = compare_decoders(
+        backbone="mobilenet_v3_small",
+        output_stride=16,
+        size=size,
+        num_classes=5,
+        rounds=2,
+        num_threads=1,
+    )
+    assert [row[0] for row in result.rows] == list(DECODERS)
+    assert all(len(row) == len(COLUMNS) for row in result.rows)
+    assert (result.plain["input"], result.plain["threads"]) == ([65, 97], 1)
+    for row, (name, config) in zip(result.plain["results"], DECODERS.items(), strict=True):
+        counts = count(config.model_copy(update={"backbone": "mobilenet_v3_small"}), 5, size)
+        assert row["name"] == name
+        assert row["params"] == counts.parameters
+        assert row["multiply_adds"] == counts.multiply_adds.convolution
+        assert 0 < row["fastest_ms"] <= row["latency_ms"]
+
+
+def test_both_decoders_are_those_of_the_supplement():
+    parameters = [
+        count(config.model_copy(update={"backbone": "xception71"}), 19, (65, 65)).parameters
+        for config in DECODERS.values()
+    ]
+    assert parameters == [46_717_806, 46_609_742]
+
+
+def test_every_bench_has_what_the_command_needs():
+    for options, work in BENCHES.values():
+        assert {"json", "debug"} <= set(options.__dataclass_fields__)
+        assert options.__doc__
+        assert callable(work)
