@@ -138,6 +138,7 @@ class PlainImage:
     ) -> NDArray[np.int64]:
         """Number the foreground's pixels; (N + 1, 256) votes."""
         self._numbers = assign_pixels(self._offset, centers, self._pixels(is_foreground))
+        self._offset = np.zeros(0, np.float32)  # the largest map, not needed again
         return count_votes(self._numbers, self._classes, len(centers))
 
     def assign_regions(self, is_foreground: NDArray[np.bool_]) -> NDArray[np.int64]:

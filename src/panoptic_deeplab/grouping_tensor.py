@@ -40,7 +40,7 @@ class TensorImage:
     def __init__(self, semantic: Tensor, center: Tensor, offset: Tensor, grid: Grid) -> None:
         samples = semantic.shape[1], semantic.shape[2]
         self._logits, self._grid = semantic, grid
-        if semantic.device.type == "cpu" and grid.starts_from_samples(samples):
+        if _is_on_cpu(semantic) and grid.starts_from_samples(samples):
             self._classes = classify_cells(semantic, *grid.axes(samples))
             # Scaled where they are read, which is cheaper than everywhere.
             self._offset, self._scales = grid.bring(offset), grid.offset_scales(samples)
@@ -55,7 +55,7 @@ class TensorImage:
 
     def count_classes(self) -> NDArray[np.int64]:
         """(256,) pixels by class id."""
-        if self._classes.device.type == "cpu":
+        if _is_on_cpu(self._classes):
             return grouping_plain.count_classes(self._classes.numpy())
         return _to_numpy(torch.bincount(self._classes.flatten(), minlength=IGNORED + 1))
 
@@ -64,7 +64,7 @@ class TensorImage:
     ) -> NDArray[np.int64]:
         """(N, 2) as (y, x)."""
         heat = self._heat
-        if heat.device.type == "cpu":
+        if _is_on_cpu(heat):
             return grouping_plain.find_centers(
                 heat.numpy(),
                 threshold=threshold,
@@ -91,6 +91,7 @@ class TensorImage:
             target_y, target_x = self._targets()
             points = torch.from_numpy(centers.astype(np.float32)).to(self._heat.device)
             self._numbers = nearest_centers(target_y, target_x, points, self._heat.shape) + 1
+        self._offset = torch.zeros(0)  # the largest map, not needed again
         return self._count_votes()
 
     def assign_regions(self, is_foreground: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -446,16 +447,21 @@ def _classify_pixels(
     return best
 
 
+def _is_on_cpu(values: Tensor) -> bool:
+    """Whether NumPy and OpenCV can work on the same memory."""
+    return values.device.type == "cpu"
+
+
 def _look_up(table: NDArray[Any], classes: Tensor) -> Tensor:
     """Entries of a table by uint8 class id, the fastest way on each kind of device."""
-    if classes.device.type == "cpu":
+    if _is_on_cpu(classes):
         return torch.from_numpy(cv2.LUT(classes.numpy(), table))
     return torch.from_numpy(table).to(classes.device)[classes.int()]
 
 
 def _places(mask: Tensor) -> Tensor:
     """(P,) flat places of a mask's pixels, ascending."""
-    if mask.device.type == "cpu":
+    if _is_on_cpu(mask):
         return torch.from_numpy(np.flatnonzero(mask.numpy().astype(bool, copy=False)))
     return mask.flatten().nonzero()[:, 0]
 
