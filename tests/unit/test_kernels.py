@@ -9,6 +9,7 @@ pytest.importorskip("numba")
 from panoptic_deeplab import kernels
 from panoptic_deeplab.grouping_plain import find_centers
 from panoptic_deeplab.interpolation import make_axis, sums_like_torch
+from panoptic_deeplab.kernels.base import compiled
 from panoptic_deeplab.layers import resize
 
 
@@ -44,3 +45,9 @@ def test_measured_segments() -> None:
     areas, sums = kernels.measure(ids, table, 3)
     assert areas.tolist() == [2, 3, 1]
     assert sums.tolist() == [[1, 2], [1, 2], [1, 2]]
+
+
+def test_without_a_folder_for_compiled_code() -> None:
+    names: dict = {}
+    exec("def double(x):\n    return 2 * x", names)  # numba finds no file to put the code beside
+    assert compiled(names["double"])(21) == 42

@@ -20,8 +20,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function at its first call, for good."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile a function at its first call, for good where there is a folder to keep it in."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(Function, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return cast(Function, numba.njit(**options)(function))
 
 
 def instruction(generator: Callable[..., Any]) -> Any:
