@@ -181,8 +181,10 @@ def _run(words: list[str]) -> int:
             return work(parse(options, words[length:], program=program, default=default))
     group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
     if group:
-        what = f"needs one of {', '.join(group)}, got {' '.join(words[:2])!r}"
-        raise ValueError(f"{words[0]!r} {what}. See {PROGRAM} --help.")
+        typed = " ".join(words[:2])
+        raise ValueError(
+            f"Unknown command {typed!r}. Known are: {', '.join(group)}. See {PROGRAM} --help."
+        )
     raise ValueError(
         f"Unknown command {words[0]!r}. {near_names(words[0], list(COMMANDS))} "
         f"See {PROGRAM} --help."

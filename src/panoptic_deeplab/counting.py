@@ -148,9 +148,8 @@ class _CountedBackbone(NamedTuple):
 
 
 def _backbone_settings(config: ModelConfig) -> str:
-    """What a backbone depends on, as a key."""
-    used = {"backbone", "backbone_options", "backbone_norm", "norm"}
-    return config.model_dump_json(include=used | {"output_stride", "backbone_norm_epsilon"})
+    """What the count of a backbone depends on, as a key: all norms count alike."""
+    return config.model_dump_json(include={"backbone", "backbone_options", "output_stride"})
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +159,6 @@ def _build_backbone(settings: str) -> Backbone:
         return build_backbone(
             config.backbone,
             output_stride=config.output_stride,
-            norm_epsilon=config.backbone_norm_epsilon,
             options=config.backbone_options,
         )
 

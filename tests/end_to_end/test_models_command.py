@@ -110,4 +110,4 @@ def test_bench_of_the_decoders(run: Any) -> None:
 def test_bench_without_a_name_says_which_there_are(run: Any) -> None:
     code, _, err = run("bench", "heads")
     assert code == 2
-    assert "needs one of bench decoders" in err
+    assert "Unknown command 'bench heads'. Known are: bench decoders." in err
