@@ -23,8 +23,8 @@ from panoptic_deeplab.labels import IGNORED
 SQUARE = 16
 """Side of the squares that share a list of centers, in pixels; measured: 8 and 32 are slower."""
 
-CHUNK = 1 << 19
-"""Numbers per array inside the loops over pieces (2 MB of float32): stays in the second cache."""
+CHUNK = 1 << 20
+"""Numbers per array inside the loops over pieces (4 MB of float32); measured: fastest."""
 
 
 class TensorImage:
