@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PROGRAM = "panoptic-deeplab"
 FAILED, INTERRUPTED = 2, 130
 
-_FAMILY_WIDTH = 150  # of the widest table, in a file or a pipe
+_FAMILY_WIDTH = 155  # of the widest table, in a file or a pipe
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ def test_times_are_in_milliseconds():
     times = Times([0.004, 0.001, 0.002])
     assert times.median_ms == pytest.approx(2)
     assert times.fastest_ms == pytest.approx(1)
+    # Round by round: 2, 1 and 4 times as long.
+    assert Times([0.008, 0.001, 0.008]).times_as_long_as(times) == pytest.approx(2)
 
 
 def test_no_round_is_refused():
@@ -33,6 +35,26 @@ def test_threads_are_given_back():
     with threads(0) as used:
         assert used == before
     assert torch.get_num_threads() == before
+
+
+def test_negative_threads_are_refused():
+    with (
+        pytest.raises(ValueError, match=r"threads must not be negative, got -1. Use 0"),
+        threads(-1),
+    ):
+        pass
+
+
+def test_no_class_is_refused():
+    with pytest.raises(ValueError, match=r"classes must be at least 1, got 0. Cityscapes has 19"):
+        compare_decoders(
+            backbone="mobilenet_v3_small",
+            output_stride=16,
+            size=(65, 97),
+            num_classes=0,
+            rounds=1,
+            num_threads=1,
+        )
 
 
 def test_decoders_are_counted_and_timed():

@@ -48,6 +48,10 @@ class Times:
         """Milliseconds of the best round: the least disturbed by what else the machine does."""
         return 1e3 * min(self.seconds)
 
+    def times_as_long_as(self, other: "Times") -> float:
+        """The ratio in the middle, round by round: what slowed a whole round down cancels out."""
+        return median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+
 
 def time_in_turn(
     functions: Mapping[str, Callable[[], object]],
@@ -85,7 +89,13 @@ def time_in_turn(
 
 @contextmanager
 def threads(number: int) -> Iterator[int]:
-    """Let torch use this many threads for a while; 0: its own choice. Gives the number used."""
+    """Let torch use this many threads for a while; 0: its own choice. Gives the number used.
+
+    Raises:
+        ValueError: if the number is negative.
+    """
+    if number < 0:
+        raise ValueError(f"threads must not be negative, got {number}. Use 0 for torch's choice.")
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
