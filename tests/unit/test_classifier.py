@@ -1,8 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from standins import FEATURES, reference_image, relative_error, standin
 from test_hrnet import official_key
+from test_mobilenet import timm_key as mobilenet_key
 from test_resnet import torchvision_key
 from test_xception import timm_key as xception_key
 
@@ -33,6 +36,18 @@ def key(ours, backbone_key, last):
             "timm_hrnet_w48",
             lambda: classifier("hrnet_w48_plus", upsampling="nearest"),
             official_key,
+            "classifier",
+        ),
+        (
+            "timm_mobilenetv3_large_100",
+            lambda: classifier("mobilenet_v3_large", hidden=1280),
+            partial(mobilenet_key, last_stage=6),
+            "classifier",
+        ),
+        (
+            "timm_mobilenetv3_small_100",
+            lambda: classifier("mobilenet_v3_small", hidden=1024),
+            partial(mobilenet_key, last_stage=5),
             "classifier",
         ),
     ],
