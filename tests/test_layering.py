@@ -25,7 +25,6 @@ FLOORS: dict[str, int] = {
     "backbones": 1,
     "decoder": 1,
     "kernels": 1,
-    "interpolation": 1,
     "transforms": 1,
     "targets": 1,
     "losses": 1,

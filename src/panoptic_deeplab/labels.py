@@ -5,8 +5,8 @@ always a `class_id` 0..K-1, its place in the label space; the number that stands
 files is a `dataset_id` and is translated at the border, by the readers and writers in `data/`.
 """
 
-from colorsys import hsv_to_rgb
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property

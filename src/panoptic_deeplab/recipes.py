@@ -79,7 +79,7 @@ def nuclei() -> Experiment:
     panoptic-deeplab train --recipe nuclei --data nuclei --out runs/nuclei
 
     Pictures are doubled, since the median nucleus is 20 pixels across and heads lie at stride 4.
-    Small instances get no extra weight: nearly all are small, and it would make every mask too large.
+    Small instances get no extra weight: nearly all are small, and it would swell every mask.
     """
     return Experiment(
         name="nuclei",
