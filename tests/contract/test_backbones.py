@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from panoptic_deeplab.backbones import BACKBONES, build_backbone
+from panoptic_deeplab.backbones.base import DropPath
 
 KEYS = Path(__file__).parents[1] / "reference" / "keys"
 
@@ -215,3 +216,17 @@ def test_epsilon_reaches_every_norm():
 if __name__ == "__main__":
     for known in BACKBONES:
         (KEYS / f"{known}.txt").write_text(state_dict_keys(known))
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_drop_path_rises_to_the_rate_asked_for(name):
+    with torch.device("meta"):
+        stride = OUTPUT_STRIDES[name][0]
+        plain = build_backbone(name, output_stride=stride)
+        dropping = build_backbone(name, output_stride=stride, options={"drop_path": 0.25})
+    assert not [part for part in plain.modules() if isinstance(part, DropPath)]
+    rates = [part.rate for part in dropping.modules() if isinstance(part, DropPath)]
+    assert len(rates) > 5
+    assert rates == sorted(rates)
+    assert 0 < rates[0] < rates[-1] <= 0.25
+    assert plain.state_dict().keys() == dropping.state_dict().keys()

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone
+from panoptic_deeplab.backbones.base import Backbone, DropPath
 from panoptic_deeplab.backbones.resnet import Bottleneck
 from panoptic_deeplab.backbones.xception import Module, XceptionModule
 from panoptic_deeplab.layers import (
@@ -64,10 +64,14 @@ class BasicBlock(nn.Module):
         channels: C of input and output.
         dilation: of both.
         norm_epsilon: of the batch norms.
+        drop_path: see `DropPath`.
     """
 
-    def __init__(self, channels: int, *, dilation: int, norm_epsilon: float) -> None:
+    def __init__(
+        self, channels: int, *, dilation: int, norm_epsilon: float, drop_path: float
+    ) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.first = ConvNormAct(
             channels, channels, 3, dilation=dilation, norm_epsilon=norm_epsilon
         )
@@ -82,7 +86,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return nn.functional.relu(self.second(self.first(x)) + x)
+        return nn.functional.relu(self.drop_path(self.second(self.first(x))) + x)
 
 
 class WideBlock(XceptionModule):
@@ -92,9 +96,12 @@ class WideBlock(XceptionModule):
         channels: C of input and output.
         dilation: of its convolutions.
         norm_epsilon: of the batch norms.
+        drop_path: see `DropPath`.
     """
 
-    def __init__(self, channels: int, *, dilation: int, norm_epsilon: float) -> None:
+    def __init__(
+        self, channels: int, *, dilation: int, norm_epsilon: float, drop_path: float
+    ) -> None:
         super().__init__(
             channels,
             Module((channels, channels, channels), 1, "sum"),
@@ -102,7 +109,7 @@ class WideBlock(XceptionModule):
             dilation=dilation,
             relu_first=True,
             norm_epsilon=norm_epsilon,
-            drop_path=0.0,
+            drop_path=drop_path,
         )
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
@@ -122,6 +129,7 @@ class Exchange(nn.Module):
         upsampling: of what comes from coarser branches.
         align_corners: of bilinear upsampling.
         norm_epsilon: of the batch norms.
+        drop_path: of the blocks.
     """
 
     def __init__(
@@ -135,6 +143,7 @@ class Exchange(nn.Module):
         upsampling: Upsampling,
         align_corners: bool,
         norm_epsilon: float,
+        drop_path: float,
     ) -> None:
         super().__init__()
         self.upsampling = upsampling
@@ -142,7 +151,12 @@ class Exchange(nn.Module):
         self.branches = nn.ModuleList(
             nn.Sequential(
                 *(
-                    block(c, dilation=grid.dilations[i], norm_epsilon=norm_epsilon)
+                    block(
+                        c,
+                        dilation=grid.dilations[i],
+                        norm_epsilon=norm_epsilon,
+                        drop_path=drop_path,
+                    )
                     for _ in range(blocks)
                 )
             )
@@ -311,6 +325,7 @@ class HRNet(Backbone):
         align_corners: of bilinear upsampling.
         output_stride: of the coarsest branch; the paper's HRNet+: 32, its atrous form: 16.
         norm_epsilon: of the batch norms.
+        drop_path: rate of the last exchange module's blocks, rising linearly up to it.
     """
 
     def __init__(
@@ -328,6 +343,7 @@ class HRNet(Backbone):
         align_corners: bool = True,
         output_stride: int = 32,
         norm_epsilon: float = NORM_EPSILON,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         _check(head, taps, upsampling)
@@ -370,8 +386,9 @@ class HRNet(Backbone):
                         upsampling=upsampling,
                         align_corners=align_corners,
                         norm_epsilon=norm_epsilon,
+                        drop_path=drop_path * (sum(modules[:number]) + i + 1) / sum(modules),
                     )
-                    for _ in range(count)
+                    for i in range(count)
                 )
             )
             before = after
