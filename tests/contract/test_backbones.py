@@ -13,6 +13,7 @@ from torch import nn
 
 from panoptic_deeplab.backbones import BACKBONES, build_backbone
 from panoptic_deeplab.backbones.base import DropPath
+from panoptic_deeplab.layers import FrozenBatchNorm2d, replace_norms
 
 KEYS = Path(__file__).parents[1] / "reference" / "keys"
 
@@ -230,3 +231,28 @@ def test_drop_path_rises_to_the_rate_asked_for(name):
     assert rates == sorted(rates)
     assert 0 < rates[0] < rates[-1] <= 0.25
     assert plain.state_dict().keys() == dropping.state_dict().keys()
+
+
+@pytest.mark.parametrize("kind", ["sync", "group", "frozen"])
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_every_kind_of_norm_is_possible(name, kind):
+    with torch.device("meta"):
+        module = build_backbone(name, output_stride=OUTPUT_STRIDES[name][0])
+        before = sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+        replace_norms(module, kind)
+    wanted = {"sync": nn.SyncBatchNorm, "group": nn.GroupNorm, "frozen": FrozenBatchNorm2d}[kind]
+    assert sum(isinstance(part, wanted) for part in module.modules()) == before > 10
+
+
+@each_backbone
+def test_checkpointing_changes_memory_only(name):
+    results = []
+    for checkpointing in (False, True):
+        module = build(name).train()
+        module.checkpointing = checkpointing
+        sum(f.square().mean() for f in module(image(64, 96, batch=2))).backward()
+        gradient = next(p.grad for p in module.parameters() if p.grad is not None)
+        statistics = next(b for k, b in module.named_buffers() if k.endswith("running_mean"))
+        results.append((gradient, statistics.clone()))
+    for plain, again in zip(*results, strict=True):
+        torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-6)
