@@ -31,7 +31,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else the move can reach the disk before the content
         part.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no part behind; every error goes on to the caller
         part.unlink(missing_ok=True)
         raise
 

@@ -6,6 +6,7 @@ is a third, the next coarser grid; the decoders take as many from the fine end a
 projections.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """The contract; `tests/contract/test_backbones.py` holds every backbone to it.
 
     Attributes:
@@ -29,6 +30,7 @@ class Backbone(nn.Module):
     strides: tuple[int, ...]
     checkpointing: bool = False
 
+    @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute the features.
 
@@ -38,7 +40,6 @@ class Backbone(nn.Module):
         Returns:
             One (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) per stage.
         """
-        raise NotImplementedError
 
     def run(self, block: nn.Module, x: Any) -> Any:
         """Call one block of the network, with `checkpointing` if that is on."""
