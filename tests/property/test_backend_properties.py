@@ -1,7 +1,5 @@
 """Every back end of grouping gives the plain one's segments, on heads made to be difficult."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from panoptic_deeplab.structures import Outputs
 SETTINGS = settings(max_examples=30, deadline=None, derandomize=True)
 BACKENDS = [
     "tensor",
-    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+    "numba",
 ]
 
 

@@ -1,7 +1,6 @@
 """Grouping equals detectron2's and bowenc0221's on `post/*.npz` and `fused/*.npz`."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from panoptic_deeplab.structures import Outputs, PanopticMap
 BACKENDS = [
     "plain",
     "tensor",
-    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+    "numba",
 ]
 FOLDER = Path(__file__).parent
 POST = {path.stem: path for path in sorted((FOLDER / "post").glob("*.npz"))}

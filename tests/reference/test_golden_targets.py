@@ -5,7 +5,6 @@ describes the files.
 """
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from panoptic_deeplab.targets import make_targets, measure_segments, segment_ind
 CASES = sorted((Path(__file__).parent / "target").glob("*.npz"))
 BACKENDS = [
     "plain",
-    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+    "numba",
 ]
 TWICE = "022_duplicate_segment_id"  # Deviation 10: refused, see below
 FRACTION = "026_fractional_small_weight"  # Deviation 11: kept as a fraction, see below

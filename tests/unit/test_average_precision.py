@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from pycocotools import coco, mask
+from pycocotools import cocoeval as evaluation
 
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.metrics import AveragePrecision
@@ -115,9 +117,6 @@ def random_pair(rng: np.random.Generator) -> tuple[PanopticMap, PanopticMap]:
 
 def coco_oracle(pairs: list[tuple[PanopticMap, PanopticMap]]) -> np.ndarray:
     """Precision by threshold and class, of pycocotools on one mask per instance."""
-    coco = pytest.importorskip("pycocotools.coco")
-    evaluation = pytest.importorskip("pycocotools.cocoeval")
-    mask = pytest.importorskip("pycocotools.mask")
 
     def entries(index: int) -> list[dict]:
         found = []

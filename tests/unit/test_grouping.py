@@ -1,7 +1,5 @@
 """Grouping on maps small enough to check by hand; every back end gives the same."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
@@ -171,7 +169,7 @@ def outputs(batch: int = 1) -> Outputs:
     params=[
         "plain",
         "tensor",
-        pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="no numba")),
+        "numba",
     ]
 )
 def backend(request: pytest.FixtureRequest) -> str:

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("numba")
-
 from panoptic_deeplab import kernels
 from panoptic_deeplab.grouping_plain import find_centers
 from panoptic_deeplab.interpolation import make_axis, sums_like_torch
