@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.joint import (
     JointCounts,
-    check_prediction,
-    check_truth,
-    count_joint,
+    checked_joint,
 )
 from panoptic_deeplab.structures import VOID, PanopticMap, Segment
 
@@ -175,9 +173,7 @@ class AveragePrecision:
             ValueError: if sizes differ, list and pixels of the prediction disagree, a class is
                 unknown, or a predicted thing has no score.
         """
-        joint = joint or count_joint(prediction, truth, image_id)
-        check_prediction(prediction, self.labels, joint.prediction_areas, image_id)
-        check_truth(truth, self.labels, image_id)
+        joint = checked_joint(prediction, truth, self.labels, image_id, joint)
         match = _match_cityscapes if self.definition == "cityscapes" else _match_coco
         for class_id, outcomes in self._outcomes.items():
             predicted = [s for s in prediction.segments if s.class_id == class_id]

@@ -83,6 +83,37 @@ def count_joint(prediction: PanopticMap, truth: PanopticMap, image_id: str = "")
     return JointCounts(pairs >> 32, pairs & 0xFFFFFFFF, counts.astype(np.int64))
 
 
+def checked_joint(
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    labels: LabelSpace,
+    image_id: str,
+    joint: JointCounts | None,
+) -> JointCounts:
+    """The joint counts of one image, taken unless at hand, after both lists were checked.
+
+    Raises:
+        ValueError: as `count_joint`, `check_prediction` and `check_truth`.
+    """
+    joint = joint or count_joint(prediction, truth, image_id)
+    check_prediction(prediction, labels, joint.prediction_areas, image_id)
+    check_truth(truth, labels, image_id)
+    return joint
+
+
+def check_same_labels(mine: LabelSpace, other: LabelSpace) -> None:
+    """Check that two parts of one evaluation can be merged.
+
+    Raises:
+        ValueError: if they have other classes.
+    """
+    if other != mine:
+        raise ValueError(
+            f"Counts of the same label space were expected, got {mine.name!r} and "
+            f"{other.name!r}. Evaluate both parts with one label space."
+        )
+
+
 def check_prediction(
     prediction: PanopticMap, labels: LabelSpace, areas: Collection[int], image_id: str
 ) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.joint import (
     JointCounts,
-    check_prediction,
-    check_truth,
-    count_joint,
+    check_same_labels,
+    checked_joint,
 )
 from panoptic_deeplab.structures import VOID, PanopticMap, Segment
 
@@ -145,9 +144,7 @@ class PanopticQuality:
             ValueError: if sizes differ, list and pixels of the prediction disagree, or a class
                 is unknown.
         """
-        joint = joint or count_joint(prediction, truth, image_id)
-        check_prediction(prediction, self.labels, joint.prediction_areas, image_id)
-        check_truth(truth, self.labels, image_id)
+        joint = checked_joint(prediction, truth, self.labels, image_id, joint)
         _warn_about_areas(truth, joint, image_id)
         matches = match_segments(prediction, truth, joint)
         matched_truth = {t for t, _ in matches}
@@ -170,11 +167,7 @@ class PanopticQuality:
         Raises:
             ValueError: if it has other classes.
         """
-        if other.labels != self.labels:
-            raise ValueError(
-                f"Counts of the same label space were expected, got {self.labels.name!r} and "
-                f"{other.labels.name!r}. Evaluate both parts with one label space."
-            )
+        check_same_labels(self.labels, other.labels)
         for mine, theirs in zip(self._counts, other._counts, strict=True):
             mine.ious.extend(theirs.ious)
             mine.fp += theirs.fp

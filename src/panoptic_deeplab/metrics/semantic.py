@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.joint import (
     JointCounts,
-    check_prediction,
-    check_truth,
-    count_joint,
+    check_same_labels,
+    checked_joint,
 )
 from panoptic_deeplab.structures import PanopticMap
 
@@ -80,9 +79,7 @@ class MeanIoU:
             ValueError: if sizes differ, list and pixels of the prediction disagree, or a class
                 is unknown.
         """
-        joint = joint or count_joint(prediction, truth, image_id)
-        check_prediction(prediction, self.labels, joint.prediction_areas, image_id)
-        check_truth(truth, self.labels, image_id)
+        joint = checked_joint(prediction, truth, self.labels, image_id, joint)
         rows = self._classes_of(joint.truth_ids, truth)
         columns = self._classes_of(joint.prediction_ids, prediction)
         np.add.at(self._confusion, (rows, columns), joint.counts)
@@ -94,11 +91,7 @@ class MeanIoU:
         Raises:
             ValueError: if it has other classes.
         """
-        if other.labels != self.labels:
-            raise ValueError(
-                f"Counts of the same label space were expected, got {self.labels.name!r} and "
-                f"{other.labels.name!r}. Evaluate both parts with one label space."
-            )
+        check_same_labels(self.labels, other.labels)
         self._confusion += other._confusion
         self._num_images += other._num_images
 
