@@ -125,13 +125,13 @@ def facades() -> Experiment:
             saturation=0.3,
             hue=0.05,
         ),
-        targets=TargetConfig(sigma_px=6.0, small_instance_area_px=32 * 32),
+        targets=TargetConfig(sigma_px=6.0, small_instance_weight=1.0),
         loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.3),
         grouping=GroupingConfig(top_k=400, stuff_area_px=512),
         schedule=ScheduleConfig(
-            iterations=2000, batch_size=8, learning_rate=2e-3, warmup_iterations=200
+            iterations=3500, batch_size=8, learning_rate=2e-3, warmup_iterations=200
         ),
-        run=RunConfig(validate_every=500, validate_images=30, checkpoint_every=200),
+        run=RunConfig(validate_every=700, validate_images=30, checkpoint_every=200),
     )
 
 
