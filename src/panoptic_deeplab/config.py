@@ -113,6 +113,8 @@ class DataConfig(Frozen):
         size: (H, W) of drawn scenes; "synthetic" only.
         train_images: number of drawn scenes before they repeat; "synthetic" only.
         val_images: number of held-out scenes; "synthetic" only.
+        balance: name of a field of the list's images, such as "image_type"; images of its rarer
+            values come up more often in training. Empty: all come up equally often.
         workers: processes that decode and transform; 0: none, in the main process.
     """
 
@@ -123,6 +125,7 @@ class DataConfig(Frozen):
     size: Size = (192, 384)
     train_images: Positive = 100_000
     val_images: Positive = 100
+    balance: str = ""
     workers: Annotated[int, Field(ge=0)] = 1
 
 

@@ -159,3 +159,19 @@ def test_roles_of_drawn_scenes_differ() -> None:
     assert (len(train), len(val)) == (7, 3)
     assert isinstance(train.labels, LabelSpace)
     assert not np.array_equal(train[0].image, val[0].image)
+
+
+class Kinds(Numbered):
+    """The last image is of a kind of its own."""
+
+    def image_field(self, field: str) -> dict[str, str]:
+        return {f"n{i}": "rare" if i == self.count - 1 else "common" for i in range(self.count)}
+
+
+def test_rare_kinds_come_up_more_often() -> None:
+    chosen = settings(iterations=3, batch=4)
+    balanced = chosen.model_copy(update={"data": chosen.data.model_copy(update={"balance": "k"})})
+    one_epoch = numbers(list(build_loader(Kinds(10), balanced)))  # 9 once, the rare one 3 times
+    assert sorted(one_epoch) == [*range(9), 9, 9, 9]
+    with pytest.raises(ValueError, match="drawn scenes are all of one kind"):
+        build_loader(Numbered(10), balanced)

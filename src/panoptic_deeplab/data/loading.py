@@ -5,7 +5,9 @@ random changes and all, depends on the seed and p alone: a resumed run meets the
 one would have met, with any number of workers.
 """
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import cv2
@@ -41,14 +43,16 @@ class UnreadableImage(ValueError):
 class TrainingSet(Dataset[Batch]):
     """The stream as a map: position -> one augmented image with its targets.
 
-    Each epoch goes through all images, in an order of its own.
+    Each epoch goes through all images, in an order of its own; those of rare kinds come up more
+    than once where `data.balance` says what kinds are.
 
     Args:
         dataset: where the images come from.
         experiment: augmentation, targets, seed, and the length of the run.
 
     Raises:
-        ValueError: if the data set is empty.
+        ValueError: if the data set is empty, or has no kinds of images though `data.balance` asks
+            for them.
     """
 
     def __init__(self, dataset: PanopticDataset, experiment: Experiment) -> None:
@@ -58,6 +62,7 @@ class TrainingSet(Dataset[Batch]):
                 "and data.train_split."
             )
         self._dataset = dataset
+        self._epoch = _indices(dataset, experiment.data.balance)
         self._seed = experiment.run.seed
         self._augment = experiment.augment.model_dump()
         self._pad_color = _whole(experiment.model.pixel_mean)
@@ -74,8 +79,8 @@ class TrainingSet(Dataset[Batch]):
         Raises:
             UnreadableImage: naming the file.
         """
-        epoch, place = divmod(position, len(self._dataset))
-        index = int(_order(self._seed, epoch, len(self._dataset))[place])
+        epoch, place = divmod(position, len(self._epoch))
+        index = int(self._epoch[_order(self._seed, epoch, len(self._epoch))[place]])
         generator = np.random.default_rng((self._seed, _AUGMENT, position))
         try:
             sample = self._dataset[index]
@@ -125,6 +130,36 @@ class _Rest(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self._positions)
+
+
+def _indices(dataset: PanopticDataset, field: str) -> NDArray[np.int64]:
+    """Each image once, or as often as the rarity of its kind asks for."""
+    count = len(dataset)
+    if not field:
+        return np.arange(count)
+    if not hasattr(dataset, "image_field"):
+        raise ValueError(
+            f"data.balance={field!r} needs a data set whose list says of what kind each image is; "
+            "drawn scenes are all of one kind. Leave it empty."
+        )
+    kinds = dataset.image_field(field)
+    own = [kinds[dataset.image_id(i)] for i in range(count)]
+    return np.repeat(np.arange(count), repeats(own))
+
+
+def repeats(kinds: Sequence[str]) -> NDArray[np.int64]:
+    """How often each image comes up in an epoch, by the kinds of all images.
+
+    A kind's images are repeated by the square root of how much rarer it is than the commonest
+    kind, rounded, as in arXiv:1908.03195, section 5 (repeat factor sampling).
+
+    Example:
+        >>> repeats(["dark"] * 9 + ["white"]).tolist()
+        [1, 1, 1, 1, 1, 1, 1, 1, 1, 3]
+    """
+    counts = Counter(kinds)
+    most = max(counts.values())
+    return np.array([round(math.sqrt(most / counts[kind])) for kind in kinds], np.int64)
 
 
 @lru_cache(maxsize=2)  # a batch may lie across two epochs
