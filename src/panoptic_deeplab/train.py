@@ -8,7 +8,7 @@ A run is a folder:
     tensorboard/           the same, to explore
     pictures/              input, truth, prediction, heat map and offsets of fixed images over time
     state.safetensors      weights, optimizer, step: what `resume` reads
-    best.safetensors       the model with the best validation PQ so far
+    best.safetensors       the model with the best validation PQ so far, on run.validate_images
     model.safetensors      the model after the last step
 
 Everything random is a function of (seed, step), never of what came before. So a run that was
@@ -40,7 +40,7 @@ from panoptic_deeplab.checkpoint import (
     save_state,
     start_from,
 )
-from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
+from panoptic_deeplab.config import Experiment, ScheduleConfig
 from panoptic_deeplab.curves import draw_curves
 from panoptic_deeplab.data import build_dataset, build_loader
 from panoptic_deeplab.data.base import PanopticDataset
@@ -151,20 +151,20 @@ def run(training: Training, progress: Progress | None) -> Path:
     training.boards = _open_boards(training.out)
     task = progress.add_task("training", total=total, completed=training.step) if progress else None
     loader = build_loader(training.training_set, experiment, training.step)
-    started, waited = time.perf_counter(), 0.0
+    started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
     for batch, waiting in _timed(loader):
         losses = take_step(training, batch)
-        waited += waiting
+        waited, steps = waited + waiting, steps + 1
         if progress is not None and task is not None:
             progress.update(task, completed=training.step)
         if training.step % experiment.run.log_every == 0 or training.step == total:
-            seconds = time.perf_counter() - started
-            _log_step(training, losses, seconds, waited)
-            started, waited = time.perf_counter(), 0.0
+            _log_step(training, losses, steps, time.perf_counter() - started, waited)
+            started, waited, steps = time.perf_counter(), 0.0, 0
         last = training.step == total
         if training.step % experiment.run.validate_every == 0 or last:
+            before = time.perf_counter()
             validate(training, progress, final=last)
-            started, waited = time.perf_counter(), 0.0
+            started += time.perf_counter() - before  # does not count as training
         if training.step % experiment.run.checkpoint_every == 0 or last or training.stop:
             _save(training)
         if training.stop and not last:
@@ -195,7 +195,7 @@ def take_step(training: Training, batch: Batch) -> Losses:
         outputs = model(image)
     outputs = type(outputs)(*(head.float() for head in outputs))
     outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
-    losses = compute_losses(outputs, targets, **_loss_arguments(experiment.loss))
+    losses = compute_losses(outputs, targets, **experiment.loss.model_dump())
     if not math.isfinite(losses.total.item()):
         raise ValueError(
             f"The loss is {losses.total.item()} at step {training.step}, it must be finite. "
@@ -227,7 +227,11 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
             if value is not None:  # None: no segment of the kind in truth and prediction
                 board.add_scalar(f"validation/{name}", value, training.step)
     logger.info("step %d: validation %s", training.step, report.summary())
-    if quality is not None and (training.best_quality is None or quality > training.best_quality):
+    # Results on all images and on some do not compare.
+    part = experiment.run.validate_images
+    compares = not final or part == 0 or part >= len(training.validation_set)
+    best = training.best_quality
+    if compares and quality is not None and (best is None or quality > best):
         training.best_quality = quality
         _write_model(training, BEST, report.to_dict())
     if final:
@@ -264,10 +268,6 @@ def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
     # Old torch releases cannot tell, they train in float32.
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16", False))
-
-
-def _loss_arguments(config: LossConfig) -> dict[str, float]:
-    return config.model_dump()
 
 
 def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
@@ -370,9 +370,10 @@ def _append(path: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _log_step(training: Training, losses: Losses, seconds: float, waited: float) -> None:
-    every = training.experiment.run.log_every
-    images = every * training.experiment.schedule.batch_size
+def _log_step(
+    training: Training, losses: Losses, steps: int, seconds: float, waited: float
+) -> None:
+    images = steps * training.experiment.schedule.batch_size
     terms = {name: round(value.item(), 6) for name, value in losses._asdict().items()}
     rate = learning_rate(training.experiment.schedule, training.step - 1)
     line = {

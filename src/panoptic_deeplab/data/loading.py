@@ -6,6 +6,7 @@ one would have met, with any number of workers.
 """
 
 import math
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -112,7 +113,7 @@ def build_loader(
         batch_size=batch_size,
         sampler=_Rest(first_step * batch_size, len(stream)),
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         prefetch_factor=_PREFETCH if workers else None,
         # Its own: the loader draws a number at its start, which must not move dropout's dice.
         generator=torch.Generator().manual_seed(experiment.run.seed),
@@ -172,7 +173,10 @@ def _whole(color: tuple[float, float, float]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; threads inside them would fight over the cores."""
+def _begin_worker(worker: int) -> None:
+    # Workers are the parallelism; threads inside them would fight over the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # A terminal sends Ctrl-C to all processes. It is the main one that decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
