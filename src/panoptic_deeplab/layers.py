@@ -48,6 +48,21 @@ def resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def resize_nearest(x: Tensor, size: Size) -> Tensor:
+    """Bring a map to another grid, where each pixel copies one of the old ones.
+
+    Args:
+        x: (B, C, H, W).
+        size: (H, W) of the result; the size x already has gives x itself.
+
+    Returns:
+        (B, C, *size).
+    """
+    if x.shape[-2] == size[0] and x.shape[-1] == size[1]:
+        return x
+    return F.interpolate(x, size=size, mode="nearest")
+
+
 def resize_offset(offset: Tensor, size: Size, *, align_corners: bool) -> Tensor:
     """Bring offsets to another grid; their values become pixels of that grid.
 

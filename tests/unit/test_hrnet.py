@@ -6,8 +6,8 @@ import pytest
 import torch
 from standins import FEATURES, reference_image, relative_error, standin
 
+from panoptic_deeplab.backbones.exchange import Grid
 from panoptic_deeplab.backbones.hrnet import (
-    Grid,
     HRNet,
     hrnet_w18,
     hrnet_w32,

@@ -9,6 +9,7 @@ from panoptic_deeplab.layers import (
     initialize_he,
     replace_norms,
     resize,
+    resize_nearest,
     resize_offset,
     upsample,
 )
@@ -33,6 +34,12 @@ def test_resize_keeps_corners_or_edges():
     # Aligned: samples at 0, 1/3, 2/3, 1. Not aligned: at -1/4 (held at the edge), 1/4, 3/4, 5/4.
     assert resize(x, (1, 4), align_corners=True).flatten().tolist() == [0, 1, 2, 3]
     assert resize(x, (1, 4), align_corners=False).flatten().tolist() == [0, 0.75, 2.25, 3]
+
+
+def test_nearest_pixels_are_copies():
+    x = torch.tensor([[[[1.0, 2.0]]]])
+    assert resize_nearest(x, (2, 3))[0, 0].tolist() == [[1, 1, 2], [1, 1, 2]]
+    assert resize_nearest(x, (1, 2)) is x
 
 
 def test_offsets_still_point_to_the_center_with_aligned_corners():

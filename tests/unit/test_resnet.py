@@ -83,8 +83,8 @@ def test_detectron2_form_dilates_every_unit_of_the_last_block():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stem": "deep"}, "stem must be 'plain' or 'deeplab', got 'deep'"),
-        ({"stride_unit": "second"}, "stride_unit must be 'first' or 'last', got 'second'"),
+        ({"stem": "deep"}, "stem must be one of 'plain', 'deeplab', got 'deep'"),
+        ({"stride_unit": "second"}, "stride_unit must be one of 'first', 'last', got 'second'"),
         ({"multi_grid": (1, 2)}, r"one factor for each of the 3 units .* got \(1, 2\)"),
     ],
 )

@@ -9,7 +9,7 @@ projections.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -148,3 +148,22 @@ class StridePlan:
             return 1, dilation
         self.stride *= stride
         return stride, dilation
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuse an option's value that would silently mean another one.
+
+    Args:
+        name: of the option.
+        value: what it was given.
+        choices: the `Literal` of what it can be.
+
+    Raises:
+        ValueError: if the value is none of the choices.
+    """
+    known = get_args(choices)
+    if value not in known:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}. "
+            "Choose one of them."
+        )

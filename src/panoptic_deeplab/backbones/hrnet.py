@@ -1,9 +1,8 @@
-"""HRNet, HRNet+ and HRNet-Wider+: branches at several strides that exchange what they see.
+"""HRNet, HRNet+ and HRNet-Wider+: stages of exchanging branches, and the head behind them.
 
 Papers: arXiv:1908.07919 (HRNet) and the supplement of Panoptic-DeepLab with arXiv:1910.04751
 (HRNet+, which keeps the classification head, and HRNet-Wider+). Modules map one to one to those
-of the official networks and of timm, whose ImageNet weights can be converted. Unlike them, maps
-are resized to the exact size of their target, so every image size works.
+of the official networks and of timm, whose ImageNet weights can be converted.
 """
 
 from collections.abc import Sequence
@@ -13,244 +12,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, DropPath
-from panoptic_deeplab.backbones.resnet import Bottleneck
-from panoptic_deeplab.backbones.xception import Module, XceptionModule
-from panoptic_deeplab.layers import (
-    NORM_EPSILON,
-    ConvNormAct,
-    Size,
-    initialize_he,
-    resize,
+from panoptic_deeplab.backbones.base import Backbone, check_choice
+from panoptic_deeplab.backbones.exchange import (
+    BasicBlock,
+    Exchange,
+    Grid,
+    Upsampling,
+    WideBlock,
+    step_down,
 )
+from panoptic_deeplab.backbones.resnet import Bottleneck
+from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he, resize
 
 HEAD_CHANNELS = (128, 256, 512, 1024)
 """C of the classification head's running maps; its last 1x1 convolution has 2048."""
 
-Upsampling = Literal["bilinear", "nearest"]
-
-
-class Grid:
-    """Strides and dilation of the branches under an output stride.
-
-    A branch that would lie beyond the output stride stays on that grid and is dilated instead,
-    and so is the convolution that would have halved the map: HRNet+ (Atrous) of the supplement.
-
-    Args:
-        count: number of branches.
-        output_stride: largest stride allowed.
-
-    Example:
-        >>> grid = Grid(4, 16)
-        >>> grid.strides, grid.dilations, grid.down(2)
-        ((4, 8, 16, 16), (1, 1, 1, 2), (1, 2))
-    """
-
-    def __init__(self, count: int, output_stride: int) -> None:
-        natural = [4 * 2**i for i in range(count)]
-        self.strides = tuple(min(stride, output_stride) for stride in natural)
-        self.dilations = tuple(n // s for n, s in zip(natural, self.strides, strict=True))
-
-    def down(self, branch: int) -> tuple[int, int]:
-        """Stride and dilation of a convolution from one branch's grid to the next one's."""
-        stride = self.strides[branch + 1] // self.strides[branch]
-        return stride, 1 if stride == 2 else self.dilations[branch + 1]
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, added to the input.
-
-    Args:
-        channels: C of input and output.
-        dilation: of both.
-        norm_epsilon: of the batch norms.
-        drop_path: see `DropPath`.
-    """
-
-    def __init__(
-        self, channels: int, *, dilation: int, norm_epsilon: float, drop_path: float
-    ) -> None:
-        super().__init__()
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.first = ConvNormAct(
-            channels, channels, 3, dilation=dilation, norm_epsilon=norm_epsilon
-        )
-        self.second = ConvNormAct(
-            channels,
-            channels,
-            3,
-            dilation=dilation,
-            norm_epsilon=norm_epsilon,
-            activation=nn.Identity,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return nn.functional.relu(self.drop_path(self.second(self.first(x))) + x)
-
-
-class WideBlock(XceptionModule):
-    """The Xception module that takes a basic block's place in HRNet-Wider+.
-
-    Args:
-        channels: C of input and output.
-        dilation: of its convolutions.
-        norm_epsilon: of the batch norms.
-        drop_path: see `DropPath`.
-    """
-
-    def __init__(
-        self, channels: int, *, dilation: int, norm_epsilon: float, drop_path: float
-    ) -> None:
-        super().__init__(
-            channels,
-            Module((channels, channels, channels), 1, "sum"),
-            stride=1,
-            dilation=dilation,
-            relu_first=True,
-            norm_epsilon=norm_epsilon,
-            drop_path=drop_path,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, H, W) to the same shape."""
-        return super().forward(x)[0]
-
-
-class Exchange(nn.Module):
-    """One module: blocks in every branch, then each branch receives the sum of all.
-
-    Args:
-        channels: C of each branch, from fine to coarse.
-        grid: of the branches.
-        block: what the branches are made of.
-        blocks: how many in each branch.
-        is_separable: separable convolutions towards coarser branches.
-        upsampling: of what comes from coarser branches.
-        align_corners: of bilinear upsampling.
-        norm_epsilon: of the batch norms.
-        drop_path: of the blocks.
-    """
-
-    def __init__(
-        self,
-        channels: Sequence[int],
-        grid: Grid,
-        *,
-        block: type[BasicBlock] | type[WideBlock],
-        blocks: int,
-        is_separable: bool,
-        upsampling: Upsampling,
-        align_corners: bool,
-        norm_epsilon: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.upsampling = upsampling
-        self.align_corners = align_corners
-        self.branches = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    block(
-                        c,
-                        dilation=grid.dilations[i],
-                        norm_epsilon=norm_epsilon,
-                        drop_path=drop_path,
-                    )
-                    for _ in range(blocks)
-                )
-            )
-            for i, c in enumerate(channels)
-        )
-
-        def way(source: int, target: int) -> nn.Module:
-            if source == target:
-                return nn.Identity()
-            if source > target:
-                return ConvNormAct(
-                    channels[source],
-                    channels[target],
-                    1,
-                    norm_epsilon=norm_epsilon,
-                    activation=nn.Identity,
-                )
-            steps = []
-            for level in range(source, target):
-                is_last = level == target - 1
-                stride, dilation = grid.down(level)
-                steps.append(
-                    _down(
-                        channels[source],
-                        channels[target] if is_last else channels[source],
-                        stride=stride,
-                        dilation=dilation,
-                        is_separable=is_separable,
-                        norm_epsilon=norm_epsilon,
-                        activation=nn.Identity if is_last else nn.ReLU,
-                    )
-                )
-            return nn.Sequential(*steps)
-
-        numbers = range(len(channels))
-        self.exchange = nn.ModuleList(
-            nn.ModuleList(way(source, target) for source in numbers) for target in numbers
-        )
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """One map per branch in, one map of the same shape per branch out."""
-        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        results = []
-        for target, ways in zip(maps, self.exchange, strict=True):
-            size = (target.shape[-2], target.shape[-1])
-            total, *others = (
-                self._resize(way(source), size)
-                for source, way in zip(maps, ways, strict=True)  # type: ignore[call-overload]
-            )
-            for other in others:
-                total = total + other
-            results.append(nn.functional.relu(total))
-        return results
-
-    def _resize(self, x: Tensor, size: Size) -> Tensor:
-        if self.upsampling == "nearest" and x.shape[-2:] != size:
-            return nn.functional.interpolate(x, size=size, mode="nearest")
-        return resize(x, size, align_corners=self.align_corners)
-
-
-def _down(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int,
-    dilation: int,
-    is_separable: bool,
-    norm_epsilon: float,
-    activation: type[nn.Module] = nn.ReLU,
-) -> nn.Module:
-    """3x3 convolution to another branch; separable ones have norms but no ReLU inside."""
-    if not is_separable:
-        return ConvNormAct(
-            in_channels,
-            out_channels,
-            3,
-            stride=stride,
-            dilation=dilation,
-            norm_epsilon=norm_epsilon,
-            activation=activation,
-        )
-    return nn.Sequential(
-        ConvNormAct(
-            in_channels,
-            in_channels,
-            3,
-            stride=stride,
-            dilation=dilation,
-            groups=in_channels,
-            norm_epsilon=norm_epsilon,
-            activation=nn.Identity,
-        ),
-        ConvNormAct(in_channels, out_channels, 1, norm_epsilon=norm_epsilon, activation=activation),
-    )
+HeadKind = Literal["branches", "segmentation", "concatenated", "classification"]
+Taps = Literal["head", "branches"]
 
 
 class ClassificationHead(nn.Module):
@@ -332,8 +110,8 @@ class HRNet(Backbone):
         self,
         *,
         channels: tuple[int, int, int, int],
-        head: Literal["branches", "segmentation", "concatenated", "classification"] = "branches",
-        taps: Literal["head", "branches"] = "head",
+        head: HeadKind = "branches",
+        taps: Taps = "head",
         modules: tuple[int, int, int] = (1, 4, 3),
         blocks: int = 4,
         is_wide: bool = False,
@@ -346,7 +124,9 @@ class HRNet(Backbone):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(head, taps, upsampling)
+        check_choice("head", head, HeadKind)
+        check_choice("taps", taps, Taps)
+        check_choice("upsampling", upsampling, Upsampling)
         grid = Grid(len(channels), output_stride)
         self.align_corners = align_corners
         self.head_kind = head
@@ -445,7 +225,7 @@ def _transition(
             continue
         stride, dilation = grid.down(i - 1) if is_new else (1, grid.dilations[i])
         begins.append(
-            _down(
+            step_down(
                 source,
                 channels,
                 stride=stride,
@@ -455,24 +235,6 @@ def _transition(
             )
         )
     return begins
-
-
-def _check(head: str, taps: str, upsampling: str) -> None:
-    """Refuse options that would silently mean something else.
-
-    Raises:
-        ValueError: if one is unknown.
-    """
-    for name, value, known in (
-        ("head", head, ("branches", "segmentation", "concatenated", "classification")),
-        ("taps", taps, ("head", "branches")),
-        ("upsampling", upsampling, ("bilinear", "nearest")),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}. "
-                "Choose one of them."
-            )
 
 
 _WIDER = (64, 256, 384, 384)

@@ -11,11 +11,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan
+from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan, check_choice
 from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
 
 STAGE_CHANNELS = (256, 512, 1024, 2048)
 """C of the four blocks' outputs; inside, a unit has a quarter of it."""
+
+Stem = Literal["plain", "deeplab"]
+StrideUnit = Literal["first", "last"]
 
 
 class Bottleneck(nn.Module):
@@ -103,8 +106,8 @@ class ResNet(Backbone):
         self,
         *,
         units: tuple[int, int, int, int],
-        stem: Literal["plain", "deeplab"] = "plain",
-        stride_unit: Literal["first", "last"] = "first",
+        stem: Stem = "plain",
+        stride_unit: StrideUnit = "first",
         multi_grid: tuple[int, ...] = (1, 1, 1),
         dilate_first: bool = False,
         groups: int = 1,
@@ -114,7 +117,9 @@ class ResNet(Backbone):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(stem, stride_unit, multi_grid, units[-1])
+        check_choice("stem", stem, Stem)
+        check_choice("stride_unit", stride_unit, StrideUnit)
+        _check_multi_grid(multi_grid, units[-1])
         plan = StridePlan(output_stride)
         plan.step(2)
         plan.step(2)  # stem and pooling
@@ -164,7 +169,7 @@ class ResNet(Backbone):
         return features
 
 
-def _stem(kind: str, norm_epsilon: float) -> nn.Sequential:
+def _stem(kind: Stem, norm_epsilon: float) -> nn.Sequential:
     """What brings the image to stride 2."""
     if kind == "plain":
         return nn.Sequential(ConvNormAct(3, 64, 7, stride=2, norm_epsilon=norm_epsilon))
@@ -175,25 +180,14 @@ def _stem(kind: str, norm_epsilon: float) -> nn.Sequential:
     )
 
 
-def _strided_unit(block: int, count: int, stride_unit: str) -> int | None:
+def _strided_unit(block: int, count: int, stride_unit: StrideUnit) -> int | None:
     """Which unit of a block carries its stride; None for the block that has none."""
     if stride_unit == "first":
         return None if block == 0 else 0  # pooling has just halved the map
     return None if block == 3 else count - 1
 
 
-def _check(stem: str, stride_unit: str, multi_grid: tuple[int, ...], count: int) -> None:
-    """Refuse options that would silently mean something else.
-
-    Raises:
-        ValueError: if one is unknown or has the wrong length.
-    """
-    if stem not in ("plain", "deeplab"):
-        raise ValueError(f"stem must be 'plain' or 'deeplab', got {stem!r}. Choose one of them.")
-    if stride_unit not in ("first", "last"):
-        raise ValueError(
-            f"stride_unit must be 'first' or 'last', got {stride_unit!r}. Choose one of them."
-        )
+def _check_multi_grid(multi_grid: tuple[int, ...], count: int) -> None:
     if len(multi_grid) != count:
         raise ValueError(
             f"multi_grid must have one factor for each of the {count} units of the last block, "
