@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from panoptic_deeplab.config import Experiment
+from panoptic_deeplab.config import Experiment, ModelConfig
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab, build_model
@@ -85,9 +85,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     tensors, header = _read(path, "model")
     labels = LabelSpace.from_dict(_parse(header, "labels", path))
     experiment = _experiment(header, path)
-    model = build_model(experiment.model, labels.num_classes)
+    model = build_model(_without_download(experiment.model), labels.num_classes)
     _load_strictly(model, tensors, path)
     return Checkpoint(model.eval(), labels, experiment, _parse(header, "provenance", path))
+
+
+def _without_download(config: ModelConfig) -> ModelConfig:
+    """The same network, but without timm's weights: the file's own take their place."""
+    options = {k: v for k, v in config.backbone_options.items() if k != "pretrained"}
+    return config.model_copy(update={"backbone_options": options})
 
 
 def start_from(model: PanopticDeepLab, labels: LabelSpace, source: Checkpoint) -> list[str]:

@@ -1,4 +1,4 @@
-"""The bridge is tested on a small stand-in for timm; with timm itself where that is installed."""
+"""The bridge, on a small stand-in for timm."""
 
 import sys
 from types import SimpleNamespace
@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from panoptic_deeplab.backbones import build_backbone
-from panoptic_deeplab.config import ModelConfig
+from panoptic_deeplab.checkpoint import load_checkpoint, save_checkpoint
+from panoptic_deeplab.config import Experiment, ModelConfig
+from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.model import build_model
 
 
@@ -61,12 +63,16 @@ def timm(monkeypatch):
         "coarse": lambda: Pyramid([8, 16, 32]),
         "fixed": lambda: FixedSize([4, 8, 16, 32]),
         "transposed": lambda: Transposed([4, 8, 16, 32]),
+        "weightless": lambda: Pyramid([4, 8, 16, 32]),
     }
     calls = []
 
     def create_model(name, *, pretrained, features_only, **options):
         calls.append((name, pretrained, features_only, options))
-        return networks[name](**options)
+        network = networks[name](**options)
+        if pretrained and name == "weightless":
+            raise RuntimeError("No pretrained weights exist.")  # the type and order timm has
+        return network
 
     module = SimpleNamespace(
         is_model=lambda name: name in networks,
@@ -109,6 +115,16 @@ def test_pretrained_weights_are_asked_for_by_option(timm):
     assert timm.calls == [("dilatable", True, True, {"output_stride": 16})]
 
 
+def test_a_saved_model_is_loaded_without_download(timm, tmp_path):
+    config = ModelConfig(backbone="timm:dilatable", backbone_options={"pretrained": True})
+    model = build_model(config, LABELS.num_classes)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, model, LABELS, Experiment(name="timm", model=config), {})
+    loaded = load_checkpoint(path)
+    assert [pretrained for _, pretrained, *_ in timm.calls] == [True, False]
+    assert loaded.experiment.model == config
+
+
 def test_epsilon_reaches_every_norm():
     backbone = build_backbone("timm:dilatable", output_stride=32, norm_epsilon=0.5)
     assert {m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)} == {0.5}
@@ -146,6 +162,25 @@ def test_network_without_stride_4_is_refused():
 def test_network_that_cannot_be_dilated_is_refused():
     with pytest.raises(ValueError, match=r"at output_stride 16, but refuses: .*Set output_stride"):
         build_backbone("timm:patches", output_stride=16)
+
+
+def test_missing_weights_are_not_blamed_on_the_network():
+    with pytest.raises(ValueError, match=r"weights to load for .*'weightless', .*No pretrained"):
+        build_backbone("timm:weightless", output_stride=32, options={"pretrained": True})
+
+
+def test_a_refused_network_is_not_blamed_on_its_weights():
+    with pytest.raises(ValueError, match=r"'patches' must give a feature pyramid at output_str"):
+        build_backbone("timm:patches", output_stride=16, options={"pretrained": True})
+
+
+def test_failed_downloads_are_left_as_they_are(timm, monkeypatch):
+    def create_model(*_, **__):
+        raise ConnectionError("no way to the hub")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    with pytest.raises(ConnectionError, match="no way to the hub"):
+        build_backbone("timm:dilatable", output_stride=32, options={"pretrained": True})
 
 
 @pytest.mark.parametrize("name", ["fixed", "transposed"])

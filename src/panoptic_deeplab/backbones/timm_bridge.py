@@ -36,7 +36,8 @@ class TimmBackbone(Backbone):
 
     Raises:
         ImportError: if timm is missing or does not load.
-        ValueError: if timm has no such network, or it cannot serve as a backbone.
+        ValueError: if timm has no such network or no weights for it, or it cannot serve as a
+            backbone.
     """
 
     def __init__(
@@ -123,6 +124,13 @@ def _create(name: str, *, pretrained: bool, output_stride: int) -> Any:
     try:
         return timm.create_model(name, **options)
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        if pretrained:
+            # Speaks of the network if that is what timm refuses; else it was the weights.
+            _create(name, pretrained=False, output_stride=output_stride)
+            raise ValueError(
+                f"timm must have weights to load for its network {name!r}, but says: {error} "
+                "Set pretrained to false to start from fresh weights, or choose another network."
+            ) from error
         raise ValueError(
             f"timm's network {name!r} must give a feature pyramid at output_stride "
             f"{output_stride}, but refuses: {error}. Set output_stride to 32, or choose another "
