@@ -259,6 +259,9 @@ def replace_norms(module: nn.Module, kind: NormKind) -> None:
         kind: "batch" leaves everything as it is; "sync" shares statistics over all GPUs;
             "group" normalises each image by itself (arXiv:1803.08494); "frozen" neither learns
             nor counts.
+
+    Raises:
+        ValueError: if a batch norm does more than that, as some of timm's do.
     """
     if kind == "batch":
         return
@@ -266,6 +269,12 @@ def replace_norms(module: nn.Module, kind: NormKind) -> None:
         for name, norm in list(parent.named_children()):
             if type(norm) is nn.BatchNorm2d:
                 setattr(parent, name, _other_norm(norm, kind))
+            elif isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, FrozenBatchNorm2d):
+                raise ValueError(
+                    f"Only plain batch norms can be replaced by norm {kind!r}, got "
+                    f"{type(norm).__name__}. Set norm or backbone_norm to 'batch', or choose "
+                    "another backbone."
+                )
 
 
 def _other_norm(norm: nn.BatchNorm2d, kind: NormKind) -> nn.Module:
@@ -275,11 +284,11 @@ def _other_norm(norm: nn.BatchNorm2d, kind: NormKind) -> nn.Module:
         most = min(MAX_GROUPS, max(1, channels // MIN_GROUP_CHANNELS))
         groups = next(n for n in range(most, 0, -1) if channels % n == 0)
         return nn.GroupNorm(groups, channels, eps=norm.eps)
-    other = nn.SyncBatchNorm if kind == "sync" else FrozenBatchNorm2d
-    new = other(channels, eps=norm.eps)
+    if kind == "sync":
+        shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
+        return shared
+    new = FrozenBatchNorm2d(channels, eps=norm.eps)
     new.weight, new.bias = norm.weight, norm.bias
     new.running_mean, new.running_var = norm.running_mean, norm.running_var
     new.num_batches_tracked = norm.num_batches_tracked
-    if kind == "frozen":
-        new.requires_grad_(False)
-    return new
+    return new.requires_grad_(False)

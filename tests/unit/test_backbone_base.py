@@ -6,6 +6,7 @@ from torch import nn
 
 from panoptic_deeplab.backbones import build_backbone
 from panoptic_deeplab.backbones.base import DropPath, StridePlan, set_progress
+from panoptic_deeplab.layers import replace_norms
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,11 @@ def test_drop_path_rises_with_depth():
     assert rates[-1] == pytest.approx(0.2 * 12 / 13)
 
 
-def test_checkpointing_changes_memory_only():
+@pytest.mark.parametrize("kind", ["batch", "sync"])
+def test_checkpointing_changes_memory_only(kind):
     torch.manual_seed(0)
     plain = build_backbone("xception41", output_stride=16, options={"middle": 1}).train()
+    replace_norms(plain, kind)
     saving = copy.deepcopy(plain)
     saving.checkpointing = True
     image = torch.randn(2, 3, 65, 65)

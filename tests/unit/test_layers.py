@@ -158,9 +158,10 @@ def test_frozen_norms_neither_learn_nor_count():
 def test_replaced_norms_keep_epsilon_weights_and_statistics():
     layer = trained_layer()
     mean = layer[0].norm.running_mean.clone()
+    layer[0].norm.momentum = 0.01
     replace_norms(layer, "sync")
     assert isinstance(layer[0].norm, nn.SyncBatchNorm)
-    assert layer[0].norm.eps == 1e-3
+    assert (layer[0].norm.eps, layer[0].norm.momentum) == (1e-3, 0.01)
     assert torch.equal(layer[0].norm.running_mean, mean)
 
 
@@ -170,6 +171,17 @@ def test_group_norm_takes_the_most_groups_that_divide(channels, groups):
     replace_norms(layer, "group")
     assert isinstance(layer[0], nn.GroupNorm)
     assert layer[0].num_groups == groups
+
+
+@pytest.mark.parametrize("kind", ["sync", "group", "frozen"])
+def test_norms_that_do_more_are_not_replaced(kind):
+    class NormAndMore(nn.BatchNorm2d):
+        pass
+
+    layer = nn.Sequential(NormAndMore(3))
+    replace_norms(layer, "batch")
+    with pytest.raises(ValueError, match=rf"replaced by norm '{kind}', got NormAndMore.* 'batch'"):
+        replace_norms(layer, kind)
 
 
 def test_batch_norms_stay_where_nothing_else_is_asked_for():

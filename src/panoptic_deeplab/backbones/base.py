@@ -55,7 +55,8 @@ class Backbone(nn.Module, ABC):
 @contextmanager
 def _resting_statistics(block: nn.Module) -> Iterator[None]:
     """The second run of a checkpointed block must not move the running statistics again."""
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
+    norms = [m for m in block.modules() if isinstance(m, kinds) and m.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
