@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 Pair = tuple[int, int]
 
@@ -86,7 +87,7 @@ class _Dense5x5(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        grad_x = _torch_backward(grad, x, weight, ctx.stride, 2)[0]
+        grad_x = _input_gradient(grad, x, weight, ctx.stride)
         return grad_x, _weight_gradient_by_blocks(grad, x, weight, ctx.stride), None
 
 
@@ -164,33 +165,31 @@ def _weight_gradient_by_blocks(grad: Tensor, x: Tensor, weight: Tensor, stride: 
     padded = F.pad(x, (2, 2, 2, 2))
     height = (grad.shape[2] - 1) * stride + 3  # what a 3x3 block looks at
     width = (grad.shape[3] - 1) * stride + 3
-    block = weight[:, :, :3, :3].contiguous()
     result = torch.empty_like(weight)
     for i in (0, 2):
         for j in (0, 2):
             seen = padded[:, :, i : i + height, j : j + width]
             seen = seen.contiguous(memory_format=torch.channels_last)
-            part = _torch_backward(grad, seen, block, stride, 0)[1]
+            part = conv2d_weight(  # type: ignore[no-untyped-call]
+                seen, (len(weight), 1, 3, 3), grad, stride, groups=len(weight)
+            )
             result[:, :, i : i + 3, j : j + 3] = part
     return result
 
 
-def _torch_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients of input (with padding, else not wanted) and weight (without)."""
-    wanted = [padding > 0, padding == 0, False]
-    result: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Of a 5x5 convolution. `torch.nn.grad` has the same, but not in the memory format of x."""
+    result: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         grad,
         x,
         weight,
         None,
         [stride, stride],
-        [padding, padding],
+        [2, 2],
         [1, 1],
         False,
         [0, 0],
         x.shape[1],
-        wanted,
+        [True, False, False],
     )
-    return result[0], result[1]
+    return result[0]
