@@ -359,7 +359,7 @@ def _repeat_end(maps: Tensor) -> Tensor:
 
 def _spans(axis: Axis, num_samples: int) -> tuple[Tensor, Tensor]:
     """First pixel of each cell along an axis, and how many it has."""
-    ends = torch.from_numpy(np.searchsorted(axis.low, np.arange(num_samples + 1)))
+    ends = torch.from_numpy(axis.cells(num_samples))
     return ends[:-1], ends.diff()
 
 

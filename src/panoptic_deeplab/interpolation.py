@@ -46,6 +46,13 @@ class Axis(NamedTuple):
         """The axis of the first pixels alone."""
         return Axis(self.low[:count], self.high[:count], self.weight[:count])
 
+    def cells(self, num_samples: int) -> NDArray[np.int64]:
+        """(num_samples + 1,) the first pixel at or behind each sample, and the end.
+
+        A cell is the pixels between two samples; it may be empty.
+        """
+        return np.searchsorted(self.low, np.arange(num_samples + 1))
+
 
 def make_axis(num_in: int, num_out: int, *, align_corners: bool) -> Axis:
     """Find the samples and weights along one axis.

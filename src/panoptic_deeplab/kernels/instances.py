@@ -189,6 +189,7 @@ def _assign(
     columns_low: Any,
     columns_high: Any,
     columns_weight: Any,
+    places: Any,
     centers: Any,
     classes: Any,
     is_thing: Any,
@@ -198,7 +199,6 @@ def _assign(
     """Number the thing pixels by nearest center and count their classes, tile by tile."""
     height, width = classes.shape
     aims = np.empty((2, TILE_HEIGHT, TILE_WIDTH), np.float32)
-    places = np.arange(max(height, width)).astype(np.float32)
     nothing = np.zeros(max(TILE_HEIGHT, TILE_WIDTH), np.float32)
     nearest = np.empty((TILE_HEIGHT, TILE_WIDTH), np.float32)
     number = np.empty((TILE_HEIGHT, TILE_WIDTH), np.int32)
@@ -281,7 +281,8 @@ def assign(
     things = is_thing.astype(np.uint8)
     points = centers.astype(np.float32)
     samples = *indices(rows), *indices(columns)
-    _assign(offset, scales, *samples, points, classes, things, numbers, votes)
+    places = np.arange(max(classes.shape), dtype=np.float32)
+    _assign(offset, scales, *samples, places, points, classes, things, numbers, votes)
     votes[:, ~is_thing] = 0  # pixels of other classes were counted along with their tile
     return numbers, votes
 

@@ -145,14 +145,12 @@ def _settle(
 
 
 @compiled
-def _fill_row(
-    best: Any, sure: Any, low: int, high: int, starts: Any, out: Any, settled: Any
-) -> None:
+def _fill_row(best: Any, sure: Any, low: int, high: int, lefts: Any, out: Any, settled: Any) -> int:
     """Give the pixels of each cell between two rows the class of its first corner.
 
-    Marks the cells as settled where the class leads at all four corners.
+    Marks the cells as settled where the class leads at all four corners; returns how many remain.
     """
-    last = len(settled) - 1
+    last, num_open = len(settled) - 1, 0
     for j in range(last + 1):
         right = min(j + 1, last)
         class_id = best[low, j]
@@ -160,16 +158,18 @@ def _fill_row(
         same &= class_id == best[high, right]
         same &= sure[low, j] & sure[low, right] & sure[high, j] & sure[high, right]
         settled[j] = same
-        for x in range(starts[j], starts[j + 1]):
+        num_open += not same
+        for x in range(lefts[j], lefts[j + 1]):
             out[x] = class_id
+    return num_open
 
 
 @compiled
-def _count_cells(classes: Any, starts: Any, settled: Any, counts: Any) -> None:
+def _count_cells(classes: Any, lefts: Any, settled: Any, counts: Any) -> None:
     """Count the classes of all pixels between two rows."""
     height = len(classes)
     for j in range(len(settled)):
-        begin, end = starts[j], starts[j + 1]
+        begin, end = lefts[j], lefts[j + 1]
         if settled[j]:
             if begin < end:
                 counts[classes[0, begin]] += height * (end - begin)
@@ -184,19 +184,31 @@ def _classify(
     logits: Any,
     best: Any,
     sure: Any,
-    rows_low: Any,
+    tops: Any,
+    lefts: Any,
     rows_high: Any,
     rows_weight: Any,
-    columns_low: Any,
     columns_weight: Any,
+    values: Any,
     classes: Any,
     counts: Any,
 ) -> None:
-    """Fill (H, W) class ids and count them; a cell is the pixels between the same four samples."""
+    """Fill (H, W) class ids and count them; a cell is the pixels between the same four samples.
+
+    Args:
+        logits: (K, h, w).
+        best: (h, w) best class of each sample.
+        sure: (h, w) whether it leads clearly.
+        tops: (h + 1,) first row of each cell, and the end.
+        lefts: (w + 1,) first column of each cell, and the end.
+        rows_high: as in `Axis`, like the following two.
+        rows_weight: as there.
+        columns_weight: as there.
+        values: scratch of the size of the largest cell.
+        classes: (H, W), filled.
+        counts: (256,), added to.
+    """
     num_classes, height_in, width_in = logits.shape
-    starts = np.searchsorted(columns_low, np.arange(width_in + 1))
-    tops = np.searchsorted(rows_low, np.arange(height_in + 1))
-    values = np.empty((np.max(np.diff(tops)), np.max(np.diff(starts))), np.float32)
     settled = np.empty(width_in, np.bool_)
     highest = np.empty((num_classes, width_in), np.float32)
     bars = np.empty(width_in, np.float32)
@@ -205,13 +217,14 @@ def _classify(
         if top == bottom:
             continue
         high = rows_high[top]
-        _fill_row(best, sure, low, high, starts, classes[top], settled)
+        num_open = _fill_row(best, sure, low, high, lefts, classes[top], settled)
         for y in range(top + 1, bottom):
-            classes[y] = classes[top]
-        if not settled.all():
+            for x in range(lefts[width_in]):  # assigning whole rows would take seconds to compile
+                classes[y, x] = classes[top, x]
+        if num_open:
             _bounds(logits, low, high, highest, bars)
         for j in range(width_in):
-            begin, end = starts[j], starts[j + 1]
+            begin, end = lefts[j], lefts[j + 1]
             if settled[j] or begin == end:
                 continue
             bar = bars[j] - MARGIN * abs(bars[j])
@@ -228,7 +241,7 @@ def _classify(
                 values,
                 classes[top:bottom, begin:end],
             )
-        _count_cells(classes[top:bottom], starts, settled, counts)
+        _count_cells(classes[top:bottom], lefts, settled, counts)
 
 
 def classify(
@@ -252,6 +265,20 @@ def classify(
     sure = np.empty(logits.shape[1:], np.bool_)
     classes = np.empty((len(rows.low), len(columns.low)), np.uint8)
     counts = np.zeros(256, np.int64)
+    tops, lefts = rows.cells(logits.shape[1]), columns.cells(logits.shape[2])
+    values = np.empty((np.diff(tops).max(), np.diff(lefts).max()), np.float32)
     _lead(logits, best, sure)
-    _classify(logits, best, sure, *rows, columns.low, columns.weight, classes, counts)
+    _classify(
+        logits,
+        best,
+        sure,
+        tops,
+        lefts,
+        rows.high,
+        rows.weight,
+        columns.weight,
+        values,
+        classes,
+        counts,
+    )
     return classes, counts
