@@ -4,10 +4,10 @@ import ctypes
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
 import numpy as np
-import torch
+
+from panoptic_deeplab.bench.base import threads, time_in_turn
 
 
 def compare(functions: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
@@ -15,20 +15,9 @@ def compare(functions: Mapping[str, Callable[[], object]], repeats: int = 7) -> 
 
     Interleaving shares out what else the machine does; the first round only warms up.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    try:
-        for turn in range(repeats + 1):
-            names = list(functions) if turn % 2 else list(functions)[::-1]
-            for name in names:
-                start = time.process_time()
-                functions[name]()
-                if turn:
-                    seconds[name].append(time.process_time() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return {name: 1e3 * median(values) for name, values in seconds.items()}
+    with threads(1):
+        times = time_in_turn(functions, rounds=repeats, clock=time.process_time)
+    return {name: taken.median_ms for name, taken in times.items()}
 
 
 def peak_mb(function: Callable[[], object]) -> float:
