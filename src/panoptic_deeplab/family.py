@@ -71,6 +71,11 @@ class Published:
     source: str = ""
     note: str = ""
 
+    @property
+    def reference(self) -> str:
+        """Source and note, as far as there are any."""
+        return "; ".join(s for s in (self.source, self.note) if s)
+
 
 @dataclass(frozen=True)
 class Entry:

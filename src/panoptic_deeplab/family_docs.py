@@ -57,9 +57,7 @@ def family_markdown(counted: Iterable[Counted]) -> str:
     rows = []
     for one in counted:
         name, *cells = cells_of(one)
-        published = one.entry.published
-        source = "; ".join(s for s in (published.source, published.note) if s)
-        rows.append([f"`{name}`", *cells, one.entry.status, source])
+        rows.append([f"`{name}`", *cells, one.entry.status, one.entry.published.reference])
     return markdown_table(header.split("|"), rows)
 
 

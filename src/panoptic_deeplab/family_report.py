@@ -190,10 +190,9 @@ def notes(family: Sequence[Counted]) -> list[str]:
     for counted in family:
         entry = counted.entry
         size = f"{entry.setting.size[0]}x{entry.setting.size[1]}"
-        sources = [s for s in (entry.published.source, entry.published.note) if s]
         lines.append(f"{size}, {entry.setting.num_classes} classes: {entry.status}")
-        if sources:
-            lines[-1] += f" ({'; '.join(sources)})"
+        if entry.published.reference:
+            lines[-1] += f" ({entry.published.reference})"
     return lines
 
 
