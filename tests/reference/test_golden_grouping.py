@@ -12,11 +12,7 @@ from panoptic_deeplab.grouping_plain import find_centers, segment_boxes
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.structures import Outputs, PanopticMap
 
-BACKENDS = [
-    "plain",
-    "tensor",
-    "numba",
-]
+BACKENDS = ["plain", "tensor", "numba"]
 FOLDER = Path(__file__).parent
 POST = {path.stem: path for path in sorted((FOLDER / "post").glob("*.npz"))}
 FUSED = {path.stem: path for path in sorted((FOLDER / "fused").glob("*.npz"))}

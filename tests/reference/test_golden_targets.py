@@ -15,10 +15,7 @@ from panoptic_deeplab.structures import PanopticMap, Segment
 from panoptic_deeplab.targets import make_targets, measure_segments, segment_index
 
 CASES = sorted((Path(__file__).parent / "target").glob("*.npz"))
-BACKENDS = [
-    "plain",
-    "numba",
-]
+BACKENDS = ["plain", "numba"]
 TWICE = "022_duplicate_segment_id"  # Deviation 10: refused, see below
 FRACTION = "026_fractional_small_weight"  # Deviation 11: kept as a fraction, see below
 

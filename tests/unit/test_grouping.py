@@ -165,13 +165,7 @@ def outputs(batch: int = 1) -> Outputs:
     return Outputs(semantic, center, torch.zeros(batch, 2, 4, 4))
 
 
-@pytest.fixture(
-    params=[
-        "plain",
-        "tensor",
-        "numba",
-    ]
-)
+@pytest.fixture(params=["plain", "tensor", "numba"])
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param
 

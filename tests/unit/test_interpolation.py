@@ -21,19 +21,27 @@ def test_fused_multiply_add_rounds_once() -> None:
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("samples", [(1, 9), (7, 1), (33, 65), (200, 150)])
-def test_pixels_equal_torch(align_corners: bool, samples: tuple[int, int]) -> None:
-    if not interpolation.sums_like_torch():
-        pytest.skip("torch rounds otherwise on this machine; the whole maps are used there")
+def test_pixels_equal_torch_or_are_left_to_it(
+    align_corners: bool, samples: tuple[int, int]
+) -> None:
     size = 129, 151
     maps = torch.randn(1, 1, *samples, generator=torch.Generator().manual_seed(1))
     rows, columns = (
         interpolation.make_axis(n, m, align_corners=align_corners)
         for n, m in zip(samples, size, strict=True)
     )
-    array = maps[0, 0].numpy()
-    wide = interpolation.mix(array[:, columns.low], array[:, columns.high], columns.weight)
-    ours = interpolation.mix(wide[rows.low], wide[rows.high], rows.weight[:, None])
-    np.testing.assert_array_equal(ours, resize(maps, size, align_corners=align_corners)[0, 0])
+    ours = interpolation.interpolate(maps[0, 0].numpy(), rows, columns)
+    theirs = resize(maps, size, align_corners=align_corners)[0, 0]
+    if interpolation.can_start_from_samples(size, samples):
+        np.testing.assert_array_equal(ours, theirs)
+    else:  # only close: places among 200 samples have roundings of 1e-5, times their differences
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_common_processors_need_not_leave_it_to_torch() -> None:
+    """Torch's kernels for AVX2 and up fuse multiply and add; those for any processor do not."""
+    has_avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    assert interpolation.sums_like_torch() or not has_avx
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
