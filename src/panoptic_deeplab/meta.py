@@ -63,7 +63,6 @@ def _joined(args: Arguments) -> list[int]:
 _SHAPES: dict[Any, Callable[[Arguments], Sequence[int]]] = {
     _aten.convolution.default: _conv,
     _aten.relu.default: _same,
-    _aten.hardswish.default: _same,
     _aten.hardsigmoid.default: _same,
     _aten.add.Tensor: _broadcast,
     _aten.sub.Tensor: _broadcast,

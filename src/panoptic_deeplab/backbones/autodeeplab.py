@@ -13,12 +13,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, DropPath
+from panoptic_deeplab.backbones.base import SLIM_NORM_EPSILON, Backbone, DropPath
 from panoptic_deeplab.depthwise import DepthwiseConv
 from panoptic_deeplab.layers import ConvNormAct, Size, initialize_he, resize
-
-SLIM_NORM_EPSILON = 1e-3
-"""Of TensorFlow's Auto-DeepLab."""
 
 PATH = (0, 0, 0, 1, 2, 1, 2, 2, 3, 3, 2, 1)
 """Level of each cell: stride 4 * 2 ** level, width growing alike (arXiv:1901.02985, figure 3)."""

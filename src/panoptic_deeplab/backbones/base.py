@@ -15,6 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+SLIM_NORM_EPSILON = 1e-3
+"""Epsilon of the batch norms of TensorFlow's networks (slim), which the paper starts from, and of
+weights converted from them; torchvision's and timm's own networks have 1e-5."""
+
 
 class Backbone(nn.Module, ABC):
     """The contract; `tests/contract/test_backbones.py` holds every backbone to it.

@@ -18,7 +18,6 @@ class ImageClassifier(nn.Module):
         num_classes: K; ImageNet: 1000.
         hidden_channels: C of a further linear layer with hard swish in front; MobileNetV3 large:
             1280, small: 1024 (arXiv:1905.02244, tables 1 and 2); None: there is none.
-        dropout: in front of the last layer.
     """
 
     def __init__(
@@ -27,7 +26,6 @@ class ImageClassifier(nn.Module):
         num_classes: int,
         *,
         hidden_channels: int | None = None,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -36,11 +34,10 @@ class ImageClassifier(nn.Module):
         if hidden_channels is not None:
             self.hidden = nn.Sequential(nn.Linear(channels, hidden_channels), nn.Hardswish())
             channels = hidden_channels
-        self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W), normalised, to (B, K)."""
         pooled = self.backbone(x)[-1].mean((2, 3))  # (B, C)
-        out: Tensor = self.classify(self.dropout(self.hidden(pooled)))
+        out: Tensor = self.classify(self.hidden(pooled))
         return out

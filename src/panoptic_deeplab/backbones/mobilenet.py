@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan
+from panoptic_deeplab.backbones.base import SLIM_NORM_EPSILON, Backbone, DropPath, StridePlan
 from panoptic_deeplab.layers import NORM_EPSILON, ConvNormAct, initialize_he
-
-SLIM_NORM_EPSILON = 1e-3
-"""Of TensorFlow's MobileNets, which the paper starts from; timm's and torchvision's own: 1e-5."""
 
 
 class Unit(NamedTuple):

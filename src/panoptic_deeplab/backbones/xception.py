@@ -12,11 +12,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from panoptic_deeplab.backbones.base import Backbone, DropPath, StridePlan
+from panoptic_deeplab.backbones.base import SLIM_NORM_EPSILON, Backbone, DropPath, StridePlan
 from panoptic_deeplab.layers import ConvNormAct, initialize_he
-
-SLIM_NORM_EPSILON = 1e-3
-"""Of TensorFlow's Xception, and of timm's weights converted from it."""
 
 
 class Module(NamedTuple):
