@@ -5,7 +5,6 @@ the contract of `Backbone` by a trial image. Its networks expect pixels normalis
 mean and deviation; set `pixel_mean` and `pixel_std` for pre-trained weights.
 """
 
-import logging
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -14,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from panoptic_deeplab.backbones.base import Backbone
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "timm:"
 
@@ -82,23 +79,23 @@ class TimmBackbone(Backbone):
                 f"A backbone needs features at strides 4, 8, ..., {output_stride}, but timm's "
                 f"{name!r} gives {self.strides}. Choose another network or output_stride."
             )
-        if not self._gives_expected_shapes():
+        if self._failure():
             self.is_padded = True
-            if not self._gives_expected_shapes():
+            if failure := self._failure():
                 raise ValueError(
                     f"A backbone must take images of any size and give maps (B, C, h, w), but "
-                    f"timm's {name!r} does not. Choose a convolutional network."
+                    f"timm's {name!r} does not ({failure}). Choose a convolutional network."
                 )
 
-    def _gives_expected_shapes(self) -> bool:
+    def _failure(self) -> str:
+        """What is wrong with the features of a trial image; empty if nothing is."""
         device = next(self.body.parameters()).device
         was_training = self.training
         try:
             with torch.no_grad():
                 features = self.eval()(torch.zeros(1, 3, *TRIAL_SIZE, device=device))
         except (RuntimeError, AssertionError) as error:
-            logger.debug("trial image failed: %s", error)
-            return False
+            return str(error) or type(error).__name__
         finally:
             self.train(was_training)
         height, width = TRIAL_SIZE
@@ -106,7 +103,8 @@ class TimmBackbone(Backbone):
             (1, c, -(-height // stride), -(-width // stride))
             for c, stride in zip(self.channels, self.strides, strict=True)
         ]
-        return [tuple(f.shape) for f in features] == expected
+        shapes = [tuple(f.shape) for f in features]
+        return "" if shapes == expected else f"shapes {shapes} instead of {expected}"
 
 
 def _create(name: str, *, pretrained: bool, output_stride: int) -> Any:
