@@ -24,8 +24,7 @@ from panoptic_deeplab.data.coco_writer import (
 )
 from panoptic_deeplab.data.store import Place, TarStore
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
-from panoptic_deeplab.structures import PanopticMap, Sample, Segment
-from panoptic_deeplab.transforms import count_ids
+from panoptic_deeplab.structures import PanopticMap, Sample, Segment, count_ids
 
 LABELS = LabelSpace(
     "toy",
@@ -222,6 +221,10 @@ def test_boxes_of_scattered_segments() -> None:
     boxes = measure_boxes(panoptic)
     assert boxes[4] == (0, 0, 3, 3)
     assert boxes[9] == (3, 0, 1, 1)
+    for number, (x, y, width, height) in boxes.items():  # void, too
+        rows, columns = np.nonzero(ids == number)
+        assert (x, x + width) == (columns.min(), columns.max() + 1)
+        assert (y, y + height) == (rows.min(), rows.max() + 1)
 
 
 # ---------------------------------------------------------------------------- the writer

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panoptic_deeplab.structures import PanopticMap, Sample, Segment
+from panoptic_deeplab.structures import PanopticMap, Sample, Segment, count_ids
 from panoptic_deeplab.transforms import (
     Window,
     augment,
     change_colors,
     color_matrix,
-    count_ids,
     crop_ids,
     crop_image,
     draw_color_matrix,
@@ -54,6 +53,7 @@ def test_count_ids() -> None:
     assert count_ids(ids) == {0: 1, 5: 3, 9: 2}
     assert count_ids(ids[:, ::-1]) == {0: 1, 5: 3, 9: 2}
     assert count_ids(np.zeros((1, 1), np.int32)) == {0: 1}
+    assert count_ids(np.zeros((0, 3), np.int32)) == {}
 
 
 def test_recount_drops_what_vanished_and_keeps_order_and_crowd() -> None:

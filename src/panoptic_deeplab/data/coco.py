@@ -19,8 +19,7 @@ from panoptic_deeplab.data.base import read_image
 from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, read_image_field, read_list
 from panoptic_deeplab.data.store import Place, Store, TarStore, open_place, open_store
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment
-from panoptic_deeplab.transforms import count_ids
+from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, count_ids
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +240,7 @@ def _find_list(root: Path, split: str) -> tuple[Store, str]:
     if not found:
         raise FileNotFoundError(
             f"{store.root}: expected annotations/panoptic_{split}.json, there or in a folder or "
-            f"a tar named ..._{split}.tar below it, found none. Check data.root and the split."
+            f"a tar named ..._{split}.tar below it, found none. Check the folder and the split."
         )
     if len(found) > 1:
         raise ValueError(

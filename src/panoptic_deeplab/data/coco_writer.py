@@ -200,20 +200,24 @@ def measure_boxes(panoptic: PanopticMap) -> dict[int, tuple[int, int, int, int]]
         ValueError: as `PanopticMap.check`.
     """
     panoptic.check()
-    ids = np.unique(panoptic.segment_map)
-    index = np.searchsorted(ids, panoptic.segment_map).ravel()
-    rows, columns = np.indices(panoptic.size).reshape(2, -1)
-    left, width = _extent(index, columns, ids.size)
-    top, height = _extent(index, rows, ids.size)
-    boxes = np.stack([left, top, width, height], axis=1).tolist()
-    return {number: (x, y, w, h) for number, (x, y, w, h) in zip(ids.tolist(), boxes, strict=True)}
+    segment_map = panoptic.segment_map
+    begins = np.ones(segment_map.shape, bool)  # runs of one id within a row, far fewer than pixels
+    begins[:, 1:] = segment_map[:, 1:] != segment_map[:, :-1]
+    rows, left = np.nonzero(begins)
+    right = np.append(left[1:], 0)
+    right[right == 0] = panoptic.size[1]
+    ids, index = np.unique(segment_map[rows, left], return_inverse=True)
+    x, width = _extent(index, ids.size, left, right)
+    y, height = _extent(index, ids.size, rows, rows + 1)
+    boxes = zip(x, y, width, height, strict=True)
+    return dict(zip(ids.tolist(), boxes, strict=True))
 
 
 def _extent(
-    index: NDArray[np.intp], place: NDArray[np.intp], count: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First place and length of each of `count` segments along one axis."""
-    first, last = np.full(count, place.size), np.full(count, -1)
-    np.minimum.at(first, index, place)
-    np.maximum.at(last, index, place)
-    return first, last - first + 1
+    index: NDArray[np.intp], count: int, begin: NDArray[np.intp], end: NDArray[np.intp]
+) -> tuple[list[int], list[int]]:
+    """First place and length of each of `count` segments along one axis, from their runs."""
+    first, last = np.full(count, end.max(initial=0)), np.zeros(count, np.intp)
+    np.minimum.at(first, index, begin)
+    np.maximum.at(last, index, end)
+    return first.tolist(), (last - first).tolist()

@@ -16,8 +16,7 @@ from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.scenery import draw_light, paint_hills, paint_sky
 from panoptic_deeplab.data.streets import Thing, paint_figures, street_across, street_along
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
-from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment
-from panoptic_deeplab.transforms import count_ids
+from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, count_ids
 
 LABELS = LabelSpace(
     "synthetic streets",
