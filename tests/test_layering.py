@@ -29,6 +29,8 @@ FLOORS: dict[str, int] = {
     "targets": 1,
     "losses": 1,
     "grouping": 1,
+    "grouping_cells": 1,
+    "grouping_grid": 1,
     "grouping_numba": 1,
     "grouping_plain": 1,
     "grouping_tensor": 1,

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoptic_deeplab.grouping_plain import Grid, PlainImage
+from panoptic_deeplab.grouping_grid import make_grid
+from panoptic_deeplab.grouping_plain import PlainImage
 from panoptic_deeplab.interpolation import Size
 from panoptic_deeplab.labels import IGNORED, LabelSpace, near_names
 from panoptic_deeplab.structures import VOID, Outputs, PanopticMap, Segment
@@ -192,26 +193,6 @@ def panoptic_from_maps(
         threshold=threshold, nms_kernel=nms_kernel, top_k=top_k, merge_plateaus=merge_plateaus
     )
     return _finish(image, _group(image, centers, labels, stuff_area_px, orphans), [])
-
-
-def make_grid(
-    size: Size, crop_size: Size | None, output_size: Size | None, align_corners: bool
-) -> Grid:
-    """Fill in what was left out.
-
-    Raises:
-        ValueError: if the crop is larger than what it is cut from, or a side is not positive.
-    """
-    crop_size = crop_size or size
-    grid = Grid(size, crop_size, output_size or crop_size, align_corners)
-    if min(*grid.size, *grid.crop_size, *grid.output_size) < 1:
-        raise ValueError(f"Sizes must be at least 1 pixel high and wide, got {grid}.")
-    if crop_size[0] > size[0] or crop_size[1] > size[1]:
-        raise ValueError(
-            f"crop_size must lie inside size {size}, got {crop_size}. "
-            "Both are (height, width); size is the network's input with its padding."
-        )
-    return grid
 
 
 def elect(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panoptic_deeplab import grouping_plain, kernels
-from panoptic_deeplab.grouping_plain import Grid, select_centers
+from panoptic_deeplab.grouping_grid import Grid
+from panoptic_deeplab.grouping_plain import select_centers
 
 
 class NumbaImage:

@@ -6,7 +6,6 @@ megapixels fit in a few gigabytes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,74 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoptic_deeplab import interpolation
-from panoptic_deeplab.interpolation import Axis, Size
+from panoptic_deeplab.grouping_grid import Grid
 from panoptic_deeplab.labels import IGNORED
-from panoptic_deeplab.layers import resize, resize_offset
 from panoptic_deeplab.structures import VOID, PanopticMap
-
-CHUNK_VALUES = 1 << 22
-"""Logits resized at once (16 MB of float32); measured: larger chunks are no faster."""
 
 BAND_PIXELS = 1 << 16
 """Pixels grouped at once; their coordinates and distances stay in a core's second cache."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How maps get from the network's grid to the result's.
-
-    Attributes:
-        size: (H, W) of the network's input, padding included; heads are resized to it.
-        crop_size: its top left part without padding.
-        output_size: of the result; differs where the image was scaled for the network.
-        align_corners: of the first resize, a property of the model. The second one follows the
-            scaling of images, which maps pixel edges on pixel edges: never aligned corners.
-    """
-
-    size: Size
-    crop_size: Size
-    output_size: Size
-    align_corners: bool
-
-    def bring(self, maps: Tensor) -> Tensor:
-        """Resize (C, h, w) to (C, H, W) of the result."""
-        height, width = self.crop_size
-        full = resize(maps[None], self.size, align_corners=self.align_corners)
-        return resize(full[..., :height, :width], self.output_size, align_corners=False)[0]
-
-    def bring_offset(self, offset: Tensor) -> Tensor:
-        """Resize (2, h, w); the values become pixels of the result."""
-        height, width = self.crop_size
-        full = resize_offset(offset[None], self.size, align_corners=self.align_corners)
-        return resize_offset(full[..., :height, :width], self.output_size, align_corners=False)[0]
-
-    def class_chunks(self, logits: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Resize some classes at a time; yields the first one's id and their maps (c, H, W)."""
-        pixels = max(self.size[0] * self.size[1], self.output_size[0] * self.output_size[1])
-        step = max(CHUNK_VALUES // pixels, 1)
-        for first in range(0, len(logits), step):
-            yield first, self.bring(logits[first : first + step])
-
-    def starts_from_samples(self, samples: Size) -> bool:
-        """Whether single pixels can be computed from (h, w) samples with equal results."""
-        is_one_resize = self.output_size == self.crop_size
-        return is_one_resize and interpolation.can_start_from_samples(self.size, samples)
-
-    def axes(self, samples: Size | None) -> tuple[Axis, Axis]:
-        """Rows and columns of the result between (h, w) samples, or its own pixels if None."""
-        if samples is None:
-            height, width = self.output_size
-            rows = interpolation.make_axis(height, height, align_corners=False)
-            return rows, interpolation.make_axis(width, width, align_corners=False)
-        align = self.align_corners
-        rows = interpolation.make_axis(samples[0], self.size[0], align_corners=align)
-        columns = interpolation.make_axis(samples[1], self.size[1], align_corners=align)
-        return rows.first(self.crop_size[0]), columns.first(self.crop_size[1])
-
-    def offset_scales(self, samples: Size) -> NDArray[np.float32]:
-        """(2,) what one pixel of (h, w) samples spans after the first resize, along y and x."""
-        return interpolation.offset_scales(samples, self.size, align_corners=self.align_corners)
 
 
 class PlainImage:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from panoptic_deeplab.grouping import elect, group_outputs, make_grid, panoptic_from_maps
+from panoptic_deeplab.grouping import elect, group_outputs, panoptic_from_maps
+from panoptic_deeplab.grouping_grid import make_grid
 from panoptic_deeplab.grouping_plain import (
     assign_pixels,
     classify,
@@ -236,7 +237,7 @@ def test_classes_are_streamed_in_chunks_with_equal_results(monkeypatch: pytest.M
     grid = make_grid((80, 80), None, None, False)
     dense = grid.bring(logits).argmax(dim=0).numpy()
     np.testing.assert_array_equal(classify(logits, grid).numpy(), dense)
-    monkeypatch.setattr("panoptic_deeplab.grouping_plain.CHUNK_VALUES", 3 * 80 * 80)
+    monkeypatch.setattr("panoptic_deeplab.grouping_grid.CHUNK_VALUES", 3 * 80 * 80)
     np.testing.assert_array_equal(classify(logits, grid).numpy(), dense)
 
 
