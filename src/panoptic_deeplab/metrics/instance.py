@@ -11,16 +11,13 @@ without its area ranges and with at most 100 instances of a class per image.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import fsum
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics.joint import (
-    JointCounts,
-    checked_joint,
-)
+from panoptic_deeplab.metrics.joint import JointCounts, checked_joint
 from panoptic_deeplab.structures import VOID, PanopticMap, Segment
 
 Definition = Literal["cityscapes", "coco"]
@@ -319,7 +316,7 @@ def _match_coco(candidates: Sequence[_Candidate], truths: Sequence[_Truth]) -> N
     for row, threshold in zip(outcomes, thresholds, strict=True):
         taken: set[int] = set()
         for n, candidate in enumerate(candidates):
-            best, chosen = min(threshold, 1 - 1e-10), None
+            best, chosen = threshold, None
             for i, pixels in sorted(candidate.meets, key=lambda meeting: place[meeting[0]]):
                 truth = truths[i]
                 if i in taken and not truth.is_crowd:
@@ -364,4 +361,4 @@ def _rate_coco(scores: NDArray[np.float64], right: NDArray[np.bool_], num_truths
     recall = hits / num_truths
     precision = hits / np.arange(1, len(hits) + 1)
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return cast(float, best[np.searchsorted(recall, RECALLS, side="left")].mean())
+    return float(best[np.searchsorted(recall, RECALLS, side="left")].mean())

@@ -12,11 +12,7 @@ from math import fsum
 from typing import Any
 
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics.joint import (
-    JointCounts,
-    check_same_labels,
-    checked_joint,
-)
+from panoptic_deeplab.metrics.joint import JointCounts, check_same_labels, checked_joint
 from panoptic_deeplab.structures import VOID, PanopticMap, Segment
 
 log = logging.getLogger(__name__)

@@ -13,11 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics.joint import (
-    JointCounts,
-    check_same_labels,
-    checked_joint,
-)
+from panoptic_deeplab.metrics.joint import JointCounts, check_same_labels, checked_joint
 from panoptic_deeplab.structures import PanopticMap
 
 
