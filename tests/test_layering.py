@@ -23,6 +23,7 @@ FLOORS: dict[str, int] = {
     "layers": 1,
     "depthwise": 1,
     "backbones": 1,
+    "backends": 1,
     "decoder": 1,
     "kernels": 1,
     "transforms": 1,

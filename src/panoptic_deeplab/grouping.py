@@ -9,14 +9,14 @@ Paper: arXiv:1911.10194, section 3.2; instance scores: its supplement, Table 2.
 """
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from panoptic_deeplab.backends import choose_backend
 from panoptic_deeplab.grouping_grid import make_grid
 from panoptic_deeplab.grouping_plain import PlainImage
 from panoptic_deeplab.interpolation import Size
@@ -24,6 +24,9 @@ from panoptic_deeplab.labels import IGNORED, LabelSpace, near_names
 from panoptic_deeplab.structures import VOID, Outputs, PanopticMap, Segment
 
 Backend = Literal["auto", "numba", "tensor", "plain"]
+Orphans = Literal["void", "component"]
+Score = Literal["product", "objectness", "class"]
+Place = Literal["center", "centroid"]
 
 
 class GroupedImage(Protocol):
@@ -93,9 +96,9 @@ def group_outputs(
     top_k: int = 200,
     stuff_area_px: int = 2048,
     merge_plateaus: bool = False,
-    orphans: Literal["void", "component"] = "void",
-    score: Literal["product", "objectness", "class"] = "product",
-    objectness_at: Literal["center", "centroid"] = "center",
+    orphans: Orphans = "void",
+    score: Score = "product",
+    objectness_at: Place = "center",
     backend: Backend = "auto",
 ) -> list[PanopticMap]:
     """Turn a batch of outputs into panoptic maps, without gradients.
@@ -133,10 +136,13 @@ def group_outputs(
     """
     _check_outputs(outputs, labels)
     _check_center_settings(nms_kernel, top_k, merge_plateaus)
+    _check_choice("orphans", orphans, Orphans)
+    _check_choice("score", score, Score)
+    _check_choice("objectness_at", objectness_at, Place)
     grid = make_grid(size, crop_size, output_size, align_corners)
     results = []
     with torch.no_grad():
-        open_image = _choose_backend(backend, outputs)
+        open_image = _open_with(backend, outputs)
         for heads in zip(*outputs, strict=True):
             image = open_image(*(head.detach().float().contiguous() for head in heads), grid)
             centers = image.find_centers(
@@ -165,7 +171,7 @@ def panoptic_from_maps(
     top_k: int = 200,
     stuff_area_px: int = 2048,
     merge_plateaus: bool = False,
-    orphans: Literal["void", "component"] = "void",
+    orphans: Orphans = "void",
     foreground: NDArray[np.bool_] | None = None,
 ) -> PanopticMap:
     """Group maps that already lie on the result's grid; segments carry no scores.
@@ -188,6 +194,7 @@ def panoptic_from_maps(
     """
     _check_maps(semantic, center, offset)
     _check_center_settings(nms_kernel, top_k, merge_plateaus)
+    _check_choice("orphans", orphans, Orphans)
     image = PlainImage.from_maps(semantic, center, offset, foreground)
     centers = image.find_centers(
         threshold=threshold, nms_kernel=nms_kernel, top_k=top_k, merge_plateaus=merge_plateaus
@@ -230,7 +237,7 @@ def _group(
     centers: NDArray[np.int64],
     labels: LabelSpace,
     stuff_area_px: int,
-    orphans: Literal["void", "component"],
+    orphans: Orphans,
 ) -> Election:
     is_thing = np.zeros(IGNORED + 1, np.bool_)
     is_thing[list(labels.thing_ids)] = True
@@ -245,7 +252,7 @@ def _score(
     image: GroupedImage,
     election: Election,
     centers: NDArray[np.int64] | None,
-    score: Literal["product", "objectness", "class"],
+    score: Score,
 ) -> list[float]:
     """Rate the things; at their centroids, truncated to whole pixels, if no centers are given."""
     numbers = election.numbers
@@ -273,29 +280,25 @@ def _finish(image: GroupedImage, election: Election, scores: Sequence[float]) ->
     return PanopticMap(image.paint(election.thing_ids, election.stuff_ids), segments)
 
 
-def _choose_backend(backend: Backend, outputs: Outputs) -> Callable[..., GroupedImage]:
+def _open_with(backend: Backend, outputs: Outputs) -> Callable[..., GroupedImage]:
     """Find the class that opens an image, given its three heads and the grid."""
-    has_numba = find_spec("numba") is not None
-    if backend == "auto":
-        on_cpu = outputs.semantic.device.type == "cpu"
-        backend = "numba" if has_numba and on_cpu else "tensor"
-    if backend == "plain":
+    on_cpu = outputs.semantic.device.type == "cpu"
+    chosen = choose_backend(backend, ("tensor", "plain"), suits_numba=on_cpu)
+    if chosen == "plain":
         return PlainImage
-    if backend == "tensor":
+    if chosen == "tensor":
         from panoptic_deeplab.grouping_tensor import TensorImage
 
         return TensorImage
-    if backend != "numba":
-        names = ("auto", "numba", "tensor", "plain")
-        raise ValueError(f"Unknown backend {backend!r}. {near_names(str(backend), names)}")
-    if not has_numba:
-        raise ImportError(
-            "backend='numba' needs the package numba, which is not installed. Install it with "
-            '`pip install "panoptic-deeplab[fast]"` or choose backend="tensor".'
-        )
     from panoptic_deeplab.grouping_numba import NumbaImage
 
     return NumbaImage
+
+
+def _check_choice(setting: str, value: str, kind: Any) -> None:
+    known = get_args(kind)
+    if value not in known:
+        raise ValueError(f"Unknown {setting} {value!r}. {near_names(value, known)}")
 
 
 def _check_center_settings(nms_kernel: int, top_k: int, merge_plateaus: bool) -> None:

@@ -7,7 +7,6 @@ image and painted through look-up tables, so the cost does not grow with the num
 Paper: arXiv:1911.10194, section 3.3, and its supplement.
 """
 
-from importlib.util import find_spec
 from math import ceil
 from typing import Literal, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from panoptic_deeplab.backends import choose_backend
 from panoptic_deeplab.labels import IGNORED, LabelSpace
 from panoptic_deeplab.structures import PanopticMap, Targets
 
@@ -73,16 +73,18 @@ def make_targets(
         ignored everywhere.
 
     Raises:
-        ValueError: if a segment's class is not in the label space, or an id of the map is negative.
+        ValueError: if a segment's class is not in the label space, an id of the map is negative,
+            or the back end is unknown.
         ImportError: if numba is asked for and not installed.
     """
     ids = panoptic.segment_map
     _check_ids(ids)
-    compiled = _use_numba(backend) and _highest_id(panoptic) < MAX_TABLE
+    chosen, highest = choose_backend(backend, ("plain",)), _highest_id(panoptic)
+    compiled = chosen == "numba" and highest < MAX_TABLE
     if compiled:
         from panoptic_deeplab import kernels
 
-        table = _index_table(panoptic, np.int32)
+        table = _index_table(panoptic, highest, np.int32)
         areas, sums = kernels.measure(ids, table, len(panoptic.segments) + 1)
         centroids = sums / np.maximum(areas, 1)[:, None]
     else:
@@ -113,8 +115,9 @@ def segment_index(panoptic: PanopticMap) -> NDArray[np.intp]:
         (H, W): 1..S, 0 for void and for ids that the list does not have.
     """
     ids = panoptic.segment_map
-    if _highest_id(panoptic) < MAX_TABLE:
-        return _index_table(panoptic, np.intp)[ids]
+    highest = _highest_id(panoptic)
+    if highest < MAX_TABLE:
+        return _index_table(panoptic, highest, np.intp)[ids]
     listed = np.array([s.id for s in panoptic.segments], np.int64)
     order = np.argsort(listed)
     place = np.searchsorted(listed, ids, sorter=order)
@@ -228,16 +231,6 @@ def _make_entries(
     return Entries(painted_ids, weights, draws)
 
 
-def _use_numba(backend: Literal["auto", "numba", "plain"]) -> bool:
-    has_numba = find_spec("numba") is not None
-    if backend == "numba" and not has_numba:
-        raise ImportError(
-            "backend='numba' needs the package numba, which is not installed. Install it with "
-            '`pip install "panoptic-deeplab[fast]"` or choose backend="plain".'
-        )
-    return has_numba and backend != "plain"
-
-
 def _check_ids(ids: NDArray[np.int32]) -> None:
     if ids.size and ids.min() < 0:
         raise ValueError(
@@ -252,9 +245,11 @@ def _highest_id(panoptic: PanopticMap) -> int:
     return max(int(panoptic.segment_map.max(initial=0)), listed)
 
 
-def _index_table(panoptic: PanopticMap, dtype: type[np.signedinteger]) -> NDArray[np.signedinteger]:
-    """The place in the list, counted from 1, by segment id."""
-    table = np.zeros(_highest_id(panoptic) + 1, dtype)
+def _index_table(
+    panoptic: PanopticMap, highest: int, dtype: type[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """The place in the list, counted from 1, by segment id up to the highest."""
+    table = np.zeros(highest + 1, dtype)
     for place, segment in enumerate(panoptic.segments, 1):
         table[segment.id] = place
     return table

@@ -251,7 +251,7 @@ def test_values_that_are_not_finite_are_refused(head: str, bad: float) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("panoptic_deeplab.grouping.find_spec", lambda name: None)
+    monkeypatch.setattr("panoptic_deeplab.backends.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"panoptic-deeplab\[fast\]"):
         run(outputs(), backend="numba")
     assert run(outputs())[0].size == (4, 4)  # "auto" does without
@@ -261,6 +261,12 @@ def test_guards() -> None:
     maps = outputs()
     with pytest.raises(ValueError, match=r"Unknown backend 'tensors'\. Did you mean 'tensor'"):
         run(maps, backend="tensors")
+    with pytest.raises(ValueError, match=r"Unknown score 'clas'\. Did you mean 'class'"):
+        run(maps, score="clas")
+    with pytest.raises(ValueError, match=r"Unknown orphans 'none'"):
+        run(maps, orphans="none")
+    with pytest.raises(ValueError, match=r"Unknown objectness_at 'middle'"):
+        run(maps, objectness_at="middle")
     with pytest.raises(ValueError, match=r"outputs.semantic must have shape \(1, 4, 4, 4\)"):
         run(maps._replace(semantic=maps.semantic[:, :3]))
     with pytest.raises(ValueError, match=r"outputs.offset must have shape \(1, 2, 4, 4\)"):
@@ -283,3 +289,9 @@ def test_maps_of_other_shapes_are_refused() -> None:
         panoptic_from_maps(semantic.astype(np.int64), heat, np.zeros((2, 2, 3)), LABELS)
     with pytest.raises(ValueError, match=r"offset must have shape \(2, H, W\)"):
         panoptic_from_maps(semantic, heat, np.zeros((2, 3)), LABELS)
+
+
+def test_maps_are_grouped_with_known_settings_only() -> None:
+    semantic, heat = np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"Unknown orphans 'voids'\. Did you mean 'void'"):
+        group(semantic, heat, orphans="voids")

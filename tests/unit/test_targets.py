@@ -87,10 +87,17 @@ def test_ids_too_large_for_a_table_give_the_same_targets() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("panoptic_deeplab.targets.find_spec", lambda name: None)
+    monkeypatch.setattr("panoptic_deeplab.backends.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"panoptic-deeplab\[fast\]"):
         make_targets(scene(), LABELS, backend="numba")
     assert make_targets(scene(), LABELS).semantic.shape == (5, 6)  # "auto" does without
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"Unknown backend 'tensor'\. Known are: auto, numba, plain"
+    ):
+        make_targets(scene(), LABELS, backend="tensor")
 
 
 def test_negative_id_is_refused() -> None:
