@@ -5,10 +5,14 @@ The folder gets what any reader of COCO's panoptic format opens, and pictures to
     predictions.json            all images: segments with class, area, box and score
     predictions/NAME.png        segment ids as red + 256 green + 65536 blue
     overlays/NAME.jpg           colours, outlines and names over the image
+
+Results of an earlier run are replaced where names agree and stay where they do not, with a
+warning. The list names those of this run; where not one image can be done, the old list stays.
 """
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,6 +22,7 @@ from typing import Any
 from PIL import Image
 from rich.progress import Progress
 
+from panoptic_deeplab.data.coco_list import image_number
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.files import make_folder, write_whole
 from panoptic_deeplab.predict import Prediction, Predictor
@@ -61,7 +66,7 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     Raises:
         FileNotFoundError: if one of them stands for nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for name in inputs:
         path = Path(name)
         if path.is_dir():
@@ -75,10 +80,11 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
             images = sorted(p for p in map(Path, fitting) if p.is_file())
             if not images:
                 raise FileNotFoundError(f"No file fits the pattern {name!r}. Check the path.")
-        found.update(dict.fromkeys(images))
+        for image in images:
+            found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - resolves "..", not links
     if not found:
         raise FileNotFoundError("Expected at least one image file, folder or pattern, got none.")
-    return list(found)
+    return list(found.values())
 
 
 def predict_files(
@@ -106,18 +112,20 @@ def predict_files(
     out = make_folder(out)
     names = _names(paths)
     task = progress.add_task("predicting", total=len(paths)) if progress else None
-    with CocoPanopticWriter(out, predictor.labels, name=LIST_NAME) as writer:
-        for path in paths:
-            try:
-                prediction = predictor.predict(path)
-            except (ValueError, FileNotFoundError, MemoryError) as error:
-                results.failed[path] = str(error)
-            else:
-                writer.add(names[path], prediction.panoptic, file_name=path.name)
-                write_whole(out / OVERLAYS / f"{names[path]}.jpg", encode_overlay(prediction))
-                results.done[path] = _listed(prediction)
-            if progress is not None and task is not None:
-                progress.advance(task)
+    writer = CocoPanopticWriter(out, predictor.labels, name=LIST_NAME)
+    for path in paths:
+        try:
+            prediction = predictor.predict(path)
+        except (ValueError, OSError, MemoryError) as error:  # nothing is written here
+            results.failed[path] = str(error)
+        else:
+            writer.add(names[path], prediction.panoptic, file_name=path.name)
+            write_whole(out / OVERLAYS / f"{names[path]}.jpg", encode_overlay(prediction))
+            results.done[path] = _listed(prediction)
+        if progress is not None and task is not None:
+            progress.advance(task)
+    if results.done:
+        writer.close()
     return results
 
 
@@ -140,15 +148,18 @@ def _listed(prediction: Prediction) -> list[dict[str, Any]]:
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
     """A name for each image's results: its path below the common folder, without its suffix.
 
-    Where that would be the same for two images (a.jpg, a.png), the suffix stays.
+    Where that would be the same for two images (a.jpg and a.png, or 7.png and 007.png, which a
+    list knows by one number), the suffix stays.
     """
-    parents = [str(p.absolute().parent) for p in paths]
-    base = os.path.commonpath(parents)
-    below = {p: p.absolute().relative_to(base) for p in paths}
-    bare = [str(b.with_suffix("")) for b in below.values()]
+    absolute = [Path(os.path.abspath(p)) for p in paths]  # noqa: PTH100 - resolves "..", not links
+    base = os.path.commonpath([p.parent for p in absolute])
+    below = [p.relative_to(base) for p in absolute]
+    whole = {p.as_posix() for p in below}
+    bare = [p.with_suffix("").as_posix() for p in below]
+    alike = Counter(map(image_number, bare))
     return {
-        p: (b if bare.count(str(b.with_suffix(""))) > 1 else b.with_suffix("")).as_posix()
-        for p, b in below.items()
+        path: short if alike[image_number(short)] == 1 and short not in whole else long.as_posix()
+        for path, short, long in zip(paths, bare, below, strict=True)
     }
 
 

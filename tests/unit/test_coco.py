@@ -257,6 +257,18 @@ def test_an_old_list_goes_when_the_first_new_map_comes(tmp_path: Path) -> None:
     assert [a["image_id"] for a in whole["annotations"]] == ["b"]
 
 
+def test_pngs_from_before_stay_and_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("deep/a", "deep/a", "b"):
+        assert not caplog.messages
+        with CocoPanopticWriter(tmp_path, LABELS) as writer:
+            writer.add(name, one_pixel())
+    (message,) = caplog.messages
+    assert "panoptic_val holds 1 PNGs from before, such as deep/a.png, which the new" in message
+    assert (tmp_path / "panoptic_val" / "deep" / "a.png").exists()
+
+
 def test_ids_that_no_pixel_holds(tmp_path: Path) -> None:
     writer = CocoPanopticWriter(tmp_path, LABELS)
     with pytest.raises(ValueError, match=r"a: expected segment ids 0 to 16777215.*got 16777216"):

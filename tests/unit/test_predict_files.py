@@ -12,7 +12,7 @@ from rich.progress import Progress
 from panoptic_deeplab.data.coco import CocoPanoptic
 from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.predict import Predictor
-from panoptic_deeplab.predict_files import find_images, predict_files
+from panoptic_deeplab.predict_files import _names, find_images, predict_files
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def test_folders_patterns_and_files(folder: Path) -> None:
     assert find_images([str(folder)]) == [a, b]
     assert find_images([f"{folder}/**/*.png"]) == [b, c]
     assert find_images([str(b), str(folder)]) == [b, a]  # each once
+    assert find_images([str(b), f"{folder}/c/../b.png"]) == [b]
     assert find_images([str(folder / "notes.txt")]) == [folder / "notes.txt"]
     assert find_images([str(folder / "gone.png")]) == [folder / "gone.png"]
 
@@ -88,6 +89,14 @@ def test_same_name_with_two_endings(
     assert names == ["a.png", "b.bmp.png", "b.png.png"]
 
 
+def test_names_that_would_meet(folder: Path) -> None:
+    names = ("7.png", "007.png", "x.jpg", "x.png", "x.jpg.png", "c/../y.png", "c/7.png", "bare")
+    found = _names([folder / name for name in names])
+    assert list(found.values()) == [
+        *("7.png", "007.png", "x.jpg", "x.png", "x.jpg.png", "y", "c/7", "bare"),
+    ]
+
+
 def test_a_file_that_fails_does_not_stop_the_rest(
     tiny_predictor: Predictor, folder: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +110,31 @@ def test_a_file_that_fails_does_not_stop_the_rest(
     plain = json.loads(json.dumps(results.to_dict()))
     assert plain["failed"][0] == {"image": str(gone), "error": results.failed[gone]}
     assert plain["images"][0]["segments"]
+
+
+def test_a_file_that_may_not_be_read_does_not_stop_the_rest(
+    tiny_predictor: Predictor, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "a.JPG":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    results = predict_files(tiny_predictor, find_images([str(folder)]), tmp_path / "out")
+    assert list(results.done) == [folder / "b.png"]
+    assert "Permission denied" in results.failed[folder / "a.JPG"]
+
+
+def test_a_slip_does_not_touch_earlier_results(
+    tiny_predictor: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    predict_files(tiny_predictor, [folder / "b.png"], tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.json").read_bytes()
+    assert not predict_files(tiny_predictor, [folder / "bb.png"], tmp_path / "out").done
+    assert (tmp_path / "out" / "predictions.json").read_bytes() == before
 
 
 def test_folder_for_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
