@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, make_dataclass
 from functools import partial
@@ -23,12 +23,12 @@ from rich.table import Table
 
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.files import make_folder, write_whole
+from panoptic_deeplab.files import as_json, make_folder, write_whole
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import SETTINGS, Flag, parse, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
 from panoptic_deeplab.settings import explain, find_experiment, make_experiment
-from panoptic_deeplab.terminal import as_json, show, show_progress
+from panoptic_deeplab.terminal import show, show_progress
 from panoptic_deeplab.version import __version__
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview(COMMANDS))
         return 0 if words else FAILED
     if words[0] == "--version":
         print(f"{PROGRAM} {__version__}")
@@ -180,6 +180,9 @@ def _run(words: list[str]) -> int:
             program = f"{PROGRAM} {name}"
             return work(parse(options, words[length:], program=program, default=default))
     group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if group and words[1:2] in (["-h"], ["--help"]):
+        print(_overview(group))
+        return 0
     if group:
         typed = " ".join(words[:2])
         raise ValueError(
@@ -206,7 +209,8 @@ def _predict(options: Predict) -> int:
     if options.json:
         print(as_json(results.to_dict()).decode())
     else:
-        print(f"{len(results.done)} of {len(paths)} images done, results in {options.out}")
+        where = f", results in {options.out}" if results.done else ""
+        print(f"{len(results.done)} of {len(paths)} images done{where}")
     return FAILED if results.failed else 0
 
 
@@ -216,9 +220,10 @@ def _evaluate(options: Evaluate) -> int:
     from panoptic_deeplab.evaluate import evaluate
     from panoptic_deeplab.predict import load
 
-    config = _data_config(DataConfig(), options.data)
-    config = config.model_copy(update={"val_split": options.split, "train_split": options.split})
-    dataset = build_dataset(config, "train" if options.split == "train" else "val")
+    config = _data_config(DataConfig(val_split=options.split), options.data)
+    dataset = build_dataset(
+        config, _drawn(options.split) if config.format == "synthetic" else "val"
+    )
     kinds = _kinds(dataset, options.by) if options.by else None
     predictor = load(options.weights)
     with ExitStack() as stack:
@@ -262,8 +267,8 @@ def _data_synthetic(options: DataSynthetic) -> int:
     from panoptic_deeplab.data.coco_writer import write_dataset
 
     config = DataConfig(size=options.size, train_images=options.images, val_images=options.images)
-    role: Literal["train", "val"] = "val" if options.split == "val" else "train"
-    write_dataset(build_dataset(config, role), make_folder(options.out), options.split)
+    dataset = build_dataset(config, _drawn(options.split))
+    write_dataset(dataset, make_folder(options.out), options.split)
     print(f"{options.images} scenes in {options.out}, split {options.split!r}")
     return 0
 
@@ -348,6 +353,14 @@ def _data_config(config: DataConfig, source: str) -> DataConfig:
     return config.model_copy(update={"format": format_, "root": source})
 
 
+def _drawn(split: str) -> Literal["train", "val"]:
+    if split not in ("train", "val"):
+        raise ValueError(
+            f"Drawn scenes have the splits 'train' and 'val', got {split!r}. Choose one."
+        )
+    return "train" if split == "train" else "val"
+
+
 def _kinds(dataset: Any, field: str) -> dict[str, str]:
     if not hasattr(dataset, "image_field"):
         raise ValueError("--by needs a data set from files; drawn scenes are all of one kind.")
@@ -358,6 +371,8 @@ def _kinds(dataset: Any, field: str) -> dict[str, str]:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return explain(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:  # from the system
+        return f"{error.filename}: {error.strerror}."
     return str(error) or type(error).__name__
 
 
@@ -372,10 +387,10 @@ def _print_report(report: "Report", in_json: bool) -> None:
     print(f"{report.num_images} images, {seconds:.3f} seconds per image")
 
 
-def _overview() -> str:
+def _overview(names: Iterable[str]) -> str:
     lines = [f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:"]
-    for name, (options, _) in COMMANDS.items():
-        lines.append(f"  {name:16}{(options.__doc__ or '').splitlines()[0]}")
+    for name in names:
+        lines.append(f"  {name:16}{(COMMANDS[name][0].__doc__ or '').splitlines()[0]}")
     lines += ["", f"{PROGRAM} COMMAND --help has the options of each; --version the version."]
     return "\n".join(lines)
 

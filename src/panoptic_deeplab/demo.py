@@ -7,7 +7,6 @@ Comes in: a predictor for the classes of `data/synthetic.py`. Goes out: a `Repor
     report.json           all numbers
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from panoptic_deeplab import captions, render
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.data import build_dataset
 from panoptic_deeplab.evaluate import Report, evaluate
-from panoptic_deeplab.files import make_folder, write_whole
+from panoptic_deeplab.files import as_json, make_folder, write_whole
 from panoptic_deeplab.predict import Prediction, Predictor
 from panoptic_deeplab.structures import PanopticMap, Sample
 
@@ -67,7 +66,7 @@ def run_demo(
     sheet = out / "contact_sheet.jpg"
     Image.fromarray(_sheet(small)).save(sheet, quality=90)
     numbers = out / "report.json"
-    write_whole(numbers, json.dumps(report.to_dict(), indent=2).encode())
+    write_whole(numbers, as_json(report.to_dict()))
     return report, [*scenes, sheet, numbers]
 
 

@@ -4,9 +4,11 @@ Comes in: a path and its whole content. Goes out: the file, complete, or the fil
 before, untouched. Checkpoints, result lists and anything else that is read back goes through here.
 """
 
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -34,6 +36,11 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except BaseException:  # Ctrl-C too leaves no part behind; every error goes on to the caller
         part.unlink(missing_ok=True)
         raise
+
+
+def as_json(plain: Any) -> bytes:
+    """Of reports, printed or written into files."""
+    return json.dumps(plain, indent=2).encode()
 
 
 def make_folder(path: str | Path) -> Path:

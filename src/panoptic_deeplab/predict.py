@@ -358,7 +358,4 @@ def _no_weights(name: str, known: tuple[str, ...]) -> str:
         return f"Expected a weights file at {name}, there is none. Check the path."
     if not known:
         return f"No weights named {name!r}: this installation has none. Pass a checkpoint file."
-    return (
-        f"No weights named {name!r}, and no such file. {near_names(name, known)} Embedded are: "
-        f"{', '.join(known)}."
-    )
+    return f"No weights named {name!r}, and no such file. {near_names(name, known)}"

@@ -36,7 +36,10 @@ def find_experiment(name_or_path: str) -> Experiment:
     try:
         plain = yaml.safe_load(content)  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable as YAML or JSON: {error}") from error
+        what = " ".join(str(error).split())  # in one line
+        raise ValueError(
+            f"{path}: expected YAML or JSON, reading it failed: {what}. Correct the file."
+        ) from error
     if not isinstance(plain, dict):
         raise ValueError(
             f"{path}: expected settings by name, such as 'schedule:' with 'iterations: 100' below "

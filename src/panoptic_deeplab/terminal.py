@@ -1,9 +1,7 @@
 """What the commands share: tables and JSON on stdout, progress and log on stderr."""
 
-import json
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -19,11 +17,6 @@ from rich.table import Table
 
 FILE_WIDTH = 120
 """Columns of tables that go into a file or a pipe."""
-
-
-def as_json(plain: Any) -> bytes:
-    """Of what is printed and of what is written into files."""
-    return json.dumps(plain, indent=2).encode()
 
 
 def show(tables: Iterable[Table], *, file_width: int = FILE_WIDTH) -> None:

@@ -68,6 +68,10 @@ def test_help_names_every_command(run: Any) -> None:
     for name in COMMANDS:
         assert name in result.out
     assert run().code == 2
+    group = run("data", "--help")
+    assert group.code == 0
+    assert "data synthetic" in group.out
+    assert "evaluate" not in group.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,6 +113,15 @@ def test_installed_command_and_module_start(tmp_path: Path) -> None:
             "Error parsing --schedule.iterations",
         ),
         (["data"], "error: Unknown command 'data'."),
+        (
+            ["data", "synthetic", "--out", "x", "--split", "tset"],
+            "error: Drawn scenes have the splits 'train' and 'val', got 'tset'.",
+        ),
+        (
+            ["evaluate", "--data", "synthetic", "--split", "tset"],
+            "error: Drawn scenes have the splits 'train' and 'val', got 'tset'.",
+        ),
+        (["models", "--write", "gone/x.md"], "error: gone/x.md: No such file or directory."),
     ],
 )
 def test_slips(run: Any, words: list[str], message: str) -> None:
@@ -204,6 +217,11 @@ def test_predict_goes_on_after_files_that_cannot_be_read(
     assert result.out == f"2 of 4 images done, results in {out}\n"
     listed = json.loads((out / "predictions.json").read_text())
     assert [a["file_name"] for a in listed["annotations"]] == ["a.png", "z.png"]
+    again = run("predict", tmp_path / "z.png", *words)
+    assert again.code == 0
+    assert "predictions holds 1 PNGs from before, such as a.png" in again.err
+    nothing = run("predict", tmp_path / "gone.png", *words)
+    assert (nothing.code, nothing.out) == (2, "0 of 1 images done\n")
 
 
 def test_predict_prints_pure_json(run: Any, tmp_path: Path, tiny_weights: Path) -> None:

@@ -62,7 +62,7 @@ def test_files_that_hold_no_settings(tmp_path: Path) -> None:
     for content, message in (
         ("- 1\n", "expected settings by name, .* got list"),
         ("", "got NoneType"),
-        ("a: [", "is not readable as YAML or JSON"),
+        ("a: [", "expected YAML or JSON, reading it failed: while parsing"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
