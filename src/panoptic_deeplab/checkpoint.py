@@ -85,13 +85,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     tensors, header = _read(path, "model")
     labels = LabelSpace.from_dict(_parse(header, "labels", path))
     experiment = _experiment(header, path)
-    model = build_model(_without_download(experiment.model), labels.num_classes)
+    model = build_model(without_download(experiment.model), labels.num_classes)
     _load_strictly(model, tensors, path)
     return Checkpoint(model.eval(), labels, experiment, _parse(header, "provenance", path))
 
 
-def _without_download(config: ModelConfig) -> ModelConfig:
-    """The same network, but without timm's weights: the file's own take their place."""
+def without_download(config: ModelConfig) -> ModelConfig:
+    """The same network, but without timm's weights, where a file's own take their place."""
     options = {k: v for k, v in config.backbone_options.items() if k != "pretrained"}
     return config.model_copy(update={"backbone_options": options})
 

@@ -1,13 +1,13 @@
 """Depthwise convolution whose training on a CPU does not wait for slow kernels.
 
-oneDNN's depthwise convolutions in bfloat16 are fast forward and slow backward. Measured on one
-AVX-512 core, for a batch of 8 (milliseconds, torch's own against the form used here):
+oneDNN's depthwise convolutions in bfloat16 are fast forward and slow backward. Milliseconds of one
+forward and backward pass, batch of 8, one AVX-512 core, torch's own against the form used here
+(`benchmarks/depthwise.py`, with other work on the machine):
 
-    weight gradient, 5x5 on 160 x 64 x 64                    90  |  21  four 3x3 blocks
-    weight gradient, 5x5, dilation 2 on 576 x 17 x 17        38  |   7  sums of shifted products
-    weight gradient, 3x3, dilation 6 on 576 x 17 x 17        33  |   3  the same
-    input gradient, 3x3, dilation 6 on 576 x 17 x 17          6  |   1  convolution, flipped taps
-    forward, 3x3, dilation 18 on 576 x 17 x 17               21  |   1  dense, on one grid per phase
+    5x5, dilation 1, 160 x 64 x 64       218 |  52    weight gradient from four 3x3 blocks
+    5x5, dilation 2, 576 x 17 x 17        66 |  17    weight gradient from shifted products
+    3x3, dilation 6, 576 x 17 x 17        46 |   8    the same; input gradient by flipped taps
+    3x3, dilation 18, 576 x 17 x 17      114 |   7    the same, on one grid per phase
 
 They are the same sums in another grouping. Only training under autocast on a CPU takes them;
 everywhere else torch's own convolution runs.

@@ -39,6 +39,7 @@ from panoptic_deeplab.checkpoint import (
     save_checkpoint,
     save_state,
     start_from,
+    without_download,
 )
 from panoptic_deeplab.config import Experiment, ScheduleConfig
 from panoptic_deeplab.curves import draw_curves
@@ -125,7 +126,9 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
             f"{training_set.labels.names} and {validation_set.labels.names}."
         )
     torch.manual_seed(experiment.run.seed)
-    model = build_model(experiment.model, training_set.labels.num_classes)
+    replaced = state_file.exists() or experiment.run.start_from
+    config = without_download(experiment.model) if replaced else experiment.model
+    model = build_model(config, training_set.labels.num_classes)
     model.backbone.checkpointing = experiment.schedule.activation_checkpointing
     model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
