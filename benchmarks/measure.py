@@ -11,13 +11,42 @@ from panoptic_deeplab.bench.base import threads, time_in_turn
 
 
 def compare(functions: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
-    """Median CPU milliseconds of each function, on one thread, run in turn.
-
-    Interleaving shares out what else the machine does; the first round only warms up.
-    """
+    """Median CPU milliseconds of each function, on one thread, run in turn."""
     with threads(1):
         times = time_in_turn(functions, rounds=repeats, clock=time.process_time)
-    return {name: taken.median_ms for name, taken in times.items()}
+    return {name: measured.median_ms for name, measured in times.items()}
+
+
+def table(
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    num_bytes: int,
+    repeats: int,
+    references: Mapping[str, str] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Compare functions with one of them.
+
+    Args:
+        functions: by name.
+        num_bytes: that cannot but be read and written.
+        repeats: of each.
+        references: name of the function each is compared with; not named: "reference".
+
+    Returns:
+        By name: milliseconds, speedup over the reference, peak_mb, and floor_milliseconds, of
+        copying the bytes.
+    """
+    times, references = compare(functions, repeats), references or {}
+    floor = copy_milliseconds(num_bytes)
+    return {
+        name: {
+            "milliseconds": times[name],
+            "speedup": times[references.get(name, "reference")] / times[name],
+            "peak_mb": peak_mb(function),
+            "floor_milliseconds": floor,
+        }
+        for name, function in functions.items()
+    }
 
 
 def peak_mb(function: Callable[[], object]) -> float:

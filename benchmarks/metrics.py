@@ -1,7 +1,7 @@
 """Panoptic quality of one image: joint counts against one mask per pair of segments."""
 
 import numpy as np
-from benchmarks.measure import compare, copy_milliseconds, peak_mb
+from benchmarks.measure import table
 from benchmarks.scenes import disturb, draw_map, label_space
 
 from panoptic_deeplab.labels import LabelSpace
@@ -65,14 +65,4 @@ def bench_metrics(
         "panoptic quality": lambda: PanopticQuality(labels).update(prediction, truth),
         "all metrics": all_metrics,
     }
-    times = compare(functions, repeats)
-    floor = copy_milliseconds(8 * size[0] * size[1])
-    return {
-        name: {
-            "milliseconds": times[name],
-            "speedup": times["reference"] / times[name],
-            "peak_mb": peak_mb(function),
-            "floor_milliseconds": floor,
-        }
-        for name, function in functions.items()
-    }
+    return table(functions, num_bytes=8 * size[0] * size[1], repeats=repeats)

@@ -8,7 +8,7 @@ x pixels tensor of the public codes, which takes gigabytes and is slower still.
 
 import torch
 import torch.nn.functional as F
-from benchmarks.measure import compare, copy_milliseconds, peak_mb
+from benchmarks.measure import table
 from benchmarks.scenes import draw_heads, label_space
 from torch import Tensor
 
@@ -123,18 +123,12 @@ def bench_postprocess(
         functions[backend] = lambda b=backend: group(b, "objectness")
         functions[f"{backend}, scores"] = lambda b=backend: group(b, "product")
     functions["argmax"] = _argmax_pass(outputs, size)
-    times = compare(functions, repeats)
-    floor = copy_milliseconds(sum(4 * head.numel() for head in outputs) + 4 * size[0] * size[1])
-    results = {}
-    for name in functions:
-        reference = times["reference, scores" if name.endswith("scores") else "reference"]
-        results[name] = {
-            "milliseconds": times[name],
-            "speedup": reference / times[name],
-            "peak_mb": peak_mb(functions[name]),
-            "floor_milliseconds": floor,
-            "times_argmax": times[name] / times["argmax"],
-        }
+    num_bytes = sum(4 * head.numel() for head in outputs) + 4 * size[0] * size[1]
+    references = {name: "reference, scores" for name in functions if name.endswith("scores")}
+    results = table(functions, num_bytes=num_bytes, repeats=repeats, references=references)
+    argmax = results["argmax"]["milliseconds"]
+    for row in results.values():
+        row["times_argmax"] = row["milliseconds"] / argmax
     return results
 
 

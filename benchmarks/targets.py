@@ -5,7 +5,7 @@ coordinates, and assignments through it.
 """
 
 import numpy as np
-from benchmarks.measure import compare, copy_milliseconds, peak_mb
+from benchmarks.measure import table
 from benchmarks.scenes import draw_map, label_space
 from numpy.typing import NDArray
 
@@ -66,15 +66,5 @@ def bench_targets(
     functions = {"reference": lambda: masked_reference(truth, labels)}
     for backend in ("numba", "plain"):
         functions[backend] = lambda b=backend: make_targets(truth, labels, backend=b)
-    times = compare(functions, repeats)
     num_bytes = 4 + 8 + 7 * 4  # per pixel: id, class id, seven float32 maps
-    floor = copy_milliseconds(num_bytes * size[0] * size[1])
-    return {
-        name: {
-            "milliseconds": times[name],
-            "speedup": times["reference"] / times[name],
-            "peak_mb": peak_mb(function),
-            "floor_milliseconds": floor,
-        }
-        for name, function in functions.items()
-    }
+    return table(functions, num_bytes=num_bytes * size[0] * size[1], repeats=repeats)

@@ -56,6 +56,17 @@ def test_the_masked_references_agree() -> None:
     assert iou_sum == pytest.approx(sum(c.tp * (c.sq or 0) for c in classes))
 
 
+def test_all_of_them_run() -> None:
+    from benchmarks.metrics import bench_metrics
+    from benchmarks.postprocess import bench_postprocess
+    from benchmarks.targets import bench_targets
+
+    for bench in (bench_postprocess, bench_targets, bench_metrics):
+        rows = bench(size=SIZE, num_things=5, repeats=1)
+        assert rows["reference"]["speedup"] == 1
+        assert all(row["milliseconds"] > 0 for row in rows.values())
+
+
 def test_measuring() -> None:
     from benchmarks.measure import compare, copy_milliseconds, peak_mb
 
