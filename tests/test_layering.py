@@ -57,6 +57,7 @@ FLOORS: dict[str, int] = {
     "demo": 3,
     "train": 3,
     "terminal": 4,
+    "commands": 4,
     "cli": 4,
     "__init__": 4,
     "__main__": 4,

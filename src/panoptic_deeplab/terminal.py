@@ -15,6 +15,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+FAILED, INTERRUPTED = 2, 130
+"""Exit codes."""
+
 FILE_WIDTH = 120
 """Columns of tables that go into a file or a pipe."""
 

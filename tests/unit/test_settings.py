@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from panoptic_deeplab.cli import Predict
+from panoptic_deeplab.commands.predict import Predict
 from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.options import option_names, parse, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES

@@ -1,0 +1,61 @@
+"""`train`: a recipe, a data set, and any setting by its name."""
+
+import logging
+from dataclasses import asdict, dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from panoptic_deeplab.commands.sources import data_config
+from panoptic_deeplab.labels import near_names
+from panoptic_deeplab.options import SETTINGS, Flag, plain_copy, value_of
+from panoptic_deeplab.recipes import RECIPES
+from panoptic_deeplab.settings import find_experiment, make_experiment
+from panoptic_deeplab.terminal import INTERRUPTED, show_progress
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model: choose a recipe and a data set, change any setting by its name.
+
+    Give --recipe together with --help to see that recipe's values.
+    """
+
+    out: Path
+    """Folder of the run: model, curves, pictures, log."""
+    recipe: str
+    """Name of a recipe, or a YAML or JSON file with settings, such as a run's experiment.json."""
+    data: str | None = None
+    """Folder of a data set in COCO's panoptic format, or 'synthetic'; default: the recipe's."""
+    resume: Flag = False
+    """Go on where the run in this folder stopped."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+def run_train(options: Any) -> int:
+    """Train; exit code 130 if the run was interrupted and saved."""
+    from panoptic_deeplab.train import STATE, train
+
+    experiment = make_experiment(asdict(options.experiment))
+    if options.data is not None:
+        data = data_config(experiment.data, options.data)
+        experiment = experiment.model_copy(update={"data": data})
+    with show_progress(logging.INFO) as progress:
+        result = train(experiment, options.out, resume=options.resume, progress=progress)
+    print(result)
+    return INTERRUPTED if result.name == STATE else 0
+
+
+def with_settings(words: list[str]) -> tuple[type[Any], Any]:
+    """The options of `train` with all settings, and as their defaults the values of the recipe."""
+    name = value_of("--recipe", words)
+    if name is None and "--help" not in words:
+        raise ValueError(f"train needs --recipe. {near_names('', list(RECIPES))}")
+    settings = plain_copy(find_experiment(name or next(iter(RECIPES))))
+    group: Any = Annotated[type(settings), tyro.conf.arg(name="")]
+    kind = make_dataclass("Train", [(SETTINGS, group)], bases=(Train,), frozen=True, kw_only=True)
+    kind.__doc__ = Train.__doc__
+    missing: Any = tyro.MISSING
+    return kind, kind(out=missing, recipe=name or missing, **{SETTINGS: settings})
