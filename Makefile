@@ -37,8 +37,9 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.ready           ## the generated tables of docs/models.md
+docs: $(VENV)/.ready           ## the generated tables of docs/models.md and docs/weights.md
 	$(BIN)/panoptic-deeplab models --write docs/models.md
+	$(BIN)/panoptic-deeplab weights list --write docs/weights.md
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

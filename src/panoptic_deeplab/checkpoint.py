@@ -1,9 +1,12 @@
 """One file per model: weights, settings, label space and where they came from.
 
 The file is a safetensors file, so nothing in it is ever executed. Its header carries, as JSON,
-the `Experiment`, the `LabelSpace`, free-form provenance and a format version; the tensors are the
-model's state dict. A training run keeps its optimizer in a second file of the same kind
-(`save_state`), which exists for resuming only.
+the `Experiment`, the `LabelSpace`, the provenance (keys in `provenance.py`) and a format version;
+the tensors are the model's state dict. A training run keeps its optimizer in a second file of the
+same kind (`save_state`), which exists for resuming only.
+
+Format versions: 1 had provenance of free form; since 2 its keys have fixed meanings. Files of older
+versions are read as if they had been written today.
 """
 
 import json
@@ -23,9 +26,10 @@ from panoptic_deeplab.config import Experiment, ModelConfig
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab, build_model
+from panoptic_deeplab.provenance import from_version_1
 
 FORMAT = "panoptic_deeplab"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ class Checkpoint:
         model: with its weights, float32, in evaluation mode.
         labels: the classes it was trained on.
         experiment: the settings it was trained with.
-        provenance: plain dict: data, seed, steps, results, licence and so on.
+        provenance: where the weights come from, see `provenance.py`.
     """
 
     model: PanopticDeepLab
@@ -63,7 +67,7 @@ def save_checkpoint(
         model: a `PanopticDeepLab`.
         labels: its classes.
         experiment: its settings.
-        provenance: anything JSON can hold.
+        provenance: anything JSON can hold; see `provenance.py` for keys with a meaning.
         dtype: of floating-point weights in the file; float16 halves it. They are float32 again
             after loading.
     """
@@ -87,7 +91,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     experiment = _experiment(header, path)
     model = build_model(without_download(experiment.model), labels.num_classes)
     _load_strictly(model, tensors, path)
-    return Checkpoint(model.eval(), labels, experiment, _parse(header, "provenance", path))
+    provenance = _parse(header, "provenance", path)
+    if header["format_version"] == "1":
+        provenance = from_version_1(provenance)
+    return Checkpoint(model.eval(), labels, experiment, provenance)
 
 
 def without_download(config: ModelConfig) -> ModelConfig:
@@ -218,17 +225,26 @@ def _check_kind(header: Mapping[str, str], kind: str, path: Path) -> None:
             f"{path} is a safetensors file but not one of this package's: its header lacks "
             f"format={FORMAT!r}."
         )
-    version = header.get("format_version", "")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {version!r}, this package reads up to {FORMAT_VERSION}. "
-            "Update the package."
-        )
+    check_version(header, path)
     if header.get("kind") != kind:
         wanted = {"model": "a model", "state": "a run's resume state"}[kind]
         raise ValueError(
             f"{path} holds kind={header.get('kind')!r}, expected {wanted}. A run's folder has "
             "model.safetensors for use and state.safetensors for resuming."
+        )
+
+
+def check_version(header: Mapping[str, str], path: Path) -> None:
+    """Refuse files that a later version of this package wrote.
+
+    Raises:
+        ValueError: if the header's format version is newer than `FORMAT_VERSION`, or missing.
+    """
+    version = header.get("format_version", "")
+    if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version!r}, this package reads up to {FORMAT_VERSION}. "
+            "Update the package."
         )
 
 

@@ -21,6 +21,16 @@ from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
 from panoptic_deeplab.commands.models import Models, models
 from panoptic_deeplab.commands.predict import Predict, predict
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
+from panoptic_deeplab.commands.weights import (
+    WeightsGet,
+    WeightsList,
+    WeightsShare,
+    WeightsShow,
+    get_weights,
+    list_weights,
+    share_weights,
+    show_weights,
+)
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import parse
 from panoptic_deeplab.settings import explain
@@ -104,6 +114,10 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
     "models": (Models, models),
+    "weights list": (WeightsList, list_weights),
+    "weights get": (WeightsGet, get_weights),
+    "weights show": (WeightsShow, show_weights),
+    "weights share": (WeightsShare, share_weights),
     **{f"bench {name}": (options, partial(bench, name)) for name, (options, _) in BENCHES.items()},
 }
 """What is typed to the options and the function, in the order of the overview."""

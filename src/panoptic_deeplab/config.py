@@ -293,8 +293,8 @@ class RunConfig(Frozen):
         checkpoint_every: steps between checkpoints; the last step always writes one.
         log_every: steps between lines of the log.
         threads: of torch on the CPU; 0: its own choice.
-        start_from: weights to start from instead of random ones: a name of embedded weights or a
-            file. With other classes the semantic head's last layer starts anew.
+        start_from: weights to start from instead of random ones: a name, a file, a web address or
+            hf://ORG/REPO. With other classes the semantic head's last layer starts anew.
     """
 
     start_from: str = ""

@@ -5,7 +5,7 @@ replaced by the table of that name, counted anew.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
@@ -22,19 +22,24 @@ HEAD_WIDTHS = (18, 32, 40, 44, 48, 64)
 _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
-def renew(page: str) -> str:
+def renew(page: str, tables: Mapping[str, Callable[[], str]] | None = None) -> str:
     """Count everything again and put it into the page.
+
+    Args:
+        page: Markdown.
+        tables: what makes the table of each place; None: `TABLES`.
 
     Raises:
         ValueError: if a table has no place in the page, or a place no table.
     """
+    tables = TABLES if tables is None else tables
     places = [match[1] for match in _BLOCK.findall(page)]
-    if sorted(places) != sorted(TABLES):
+    if sorted(places) != sorted(tables):
         raise ValueError(
-            f"The page must have one place for each of {', '.join(TABLES)}, got "
+            f"The page must have one place for each of {', '.join(tables)}, got "
             f"{', '.join(places) or 'none'}. Mark it by <!-- begin NAME --> and <!-- end NAME -->."
         )
-    return _BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", page)
+    return _BLOCK.sub(lambda match: f"{match[1]}{tables[match[2]]()}\n{match[3]}", page)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:

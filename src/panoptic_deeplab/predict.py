@@ -1,6 +1,6 @@
 """From an image to its segments: load weights, run the network, group its heads.
 
-Comes in: the name of embedded weights or a checkpoint, and images as files, arrays or Pillow
+Comes in: weights by name, path or address, and images as files, arrays or Pillow
 images of any size. Goes out: a `Prediction` at the image's own size, which draws and saves itself.
 
     import panoptic_deeplab
@@ -10,7 +10,6 @@ images of any size. Goes out: a `Prediction` at the image's own size, which draw
 """
 
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +28,9 @@ from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image, to_eight_bits
 from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.grouping import group_outputs
-from panoptic_deeplab.labels import LabelSpace, near_names
+from panoptic_deeplab.hub import resolve
+from panoptic_deeplab.hub.pretrained import pretrained_source, push_to_hub, save_pretrained
+from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.memory import available_bytes, forward_bytes
 from panoptic_deeplab.model import MIN_SIDE, PanopticDeepLab
 from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
@@ -126,12 +127,47 @@ class Predictor(nn.Module):
         self.labels = labels
         self.grouping = grouping
         self.inference = inference or InferenceConfig()
+        self.origin: Checkpoint | None = None  # where it was loaded from, for `save_pretrained`
         self.eval()
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, device: str | None = None) -> "Predictor":
+        """Load what `save_pretrained` or `push_to_hub` stored; see `hub.pretrained`.
+
+        Args:
+            source: a folder, a repository ORG/REPO of Hugging Face, or anything `load` takes.
+            device: as for `load`.
+        """
+        return load(pretrained_source(source), device=device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, settings and a model card into a folder; see `hub.pretrained`."""
+        save_pretrained(self.checkpoint(), folder)
+
+    def push_to_hub(self, repo: str, *, private: bool | None = None) -> str:
+        """Publish weights, settings and a model card at Hugging Face; see `hub.pretrained`."""
+        return push_to_hub(self.checkpoint(), repo, private=private)
+
+    def checkpoint(self) -> Checkpoint:
+        """What a file of these weights holds, with the grouping and inference set now.
+
+        Raises:
+            ValueError: if the predictor was not made from a checkpoint, so that nobody knows how
+                its network is built.
+        """
+        if self.origin is None:
+            raise ValueError(
+                "This predictor was not loaded from a checkpoint, so the settings of its network "
+                "are unknown. Use checkpoint.save_checkpoint with its Experiment."
+            )
+        settings = {"grouping": self.grouping, "inference": self.inference}
+        experiment = self.origin.experiment.model_copy(update=settings)
+        return Checkpoint(self.model, self.labels, experiment, self.origin.provenance)
 
     def forward(self, images: Tensor) -> Outputs:
         """Run the network alone; see `PanopticDeepLab.forward`."""
@@ -207,46 +243,37 @@ class Predictor(nn.Module):
             raise MemoryError(_too_large(size, needed, free))
 
 
-def load(name_or_path: str | Path = "default", *, device: str | None = None) -> Predictor:
-    """Make a predictor from embedded weights or from a checkpoint file.
+def load(source: str | Path = "default", *, device: str | None = None) -> Predictor:
+    """Make a predictor from weights, wherever they are.
 
     Args:
-        name_or_path: a name of `embedded_weights()`, or a file such as a run's
-            `model.safetensors`.
+        source: a name such as "nuclei" (`panoptic-deeplab weights list`), a file such as a run's
+            `model.safetensors`, a web address, or hf://ORG/REPO; see `hub.resolve`.
         device: torch's name; None: a GPU if there is one, else the CPU.
 
     Raises:
-        FileNotFoundError: if it is neither.
+        FileNotFoundError: if there are no such weights.
         ValueError: if the file is damaged or not a model of this package.
+        OSError: if it cannot be fetched.
     """
-    checkpoint = find_checkpoint(name_or_path)
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return as_predictor(find_checkpoint(source)).to(
+        device or ("cuda" if torch.cuda.is_available() else "cpu")
+    )
+
+
+def as_predictor(checkpoint: Checkpoint) -> Predictor:
+    """Make a predictor from a checkpoint, where its weights are."""
     experiment = checkpoint.experiment
     predictor = Predictor(
         checkpoint.model, checkpoint.labels, experiment.grouping, experiment.inference
     )
-    return predictor.to(where)
+    predictor.origin = checkpoint
+    return predictor
 
 
-def find_checkpoint(name_or_path: str | Path) -> Checkpoint:
-    """Read embedded weights or a checkpoint file; arguments and errors as for `load`."""
-    known = embedded_weights()
-    if str(name_or_path) in known:
-        resource = files("panoptic_deeplab") / "weights" / f"{name_or_path}.safetensors"
-        with as_file(resource) as path:
-            return load_checkpoint(path)
-    if Path(name_or_path).is_file():
-        return load_checkpoint(name_or_path)
-    raise FileNotFoundError(_no_weights(str(name_or_path), known))
-
-
-def embedded_weights() -> tuple[str, ...]:
-    """Names of the weights that come with the package."""
-    folder = files("panoptic_deeplab") / "weights"
-    if not folder.is_dir():
-        return ()
-    names = (Path(f.name) for f in folder.iterdir())
-    return tuple(sorted(n.stem for n in names if n.suffix == ".safetensors"))
+def find_checkpoint(source: str | Path) -> Checkpoint:
+    """Read weights from wherever `hub.resolve` finds them; arguments and errors as for `load`."""
+    return load_checkpoint(resolve(source))
 
 
 def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
@@ -345,17 +372,3 @@ def _too_large(size: tuple[int, int], needed: int | None = None, free: int | Non
         f"{shape} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. Scale it to "
         f"{int(size[1] * factor)}x{int(size[0] * factor)} or less, or cut it into tiles."
     )
-
-
-def _no_weights(name: str, known: tuple[str, ...]) -> str:
-    path = Path(name)
-    if path.is_dir():
-        # The state of a run is for resuming only.
-        models = sorted(str(f) for f in path.glob("*.safetensors") if f.stem != "state")
-        hint = f"Pass {' or '.join(models)}." if models else "It holds no .safetensors file."
-        return f"Expected a weights file, {name} is a folder. {hint}"
-    if path.suffix or len(path.parts) > 1:
-        return f"Expected a weights file at {name}, there is none. Check the path."
-    if not known:
-        return f"No weights named {name!r}: this installation has none. Pass a checkpoint file."
-    return f"No weights named {name!r}, and no such file. {near_names(name, known)}"

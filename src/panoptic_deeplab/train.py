@@ -51,9 +51,9 @@ from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.losses import Losses, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.predict import Predictor, find_checkpoint
+from panoptic_deeplab.provenance import of_run
 from panoptic_deeplab.render import training_picture
 from panoptic_deeplab.structures import Batch
-from panoptic_deeplab.version import __version__
 
 STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
 LOG, SETTINGS, CURVES = "log.jsonl", "experiment.json", "curves.png"
@@ -438,13 +438,12 @@ def _save(training: Training) -> None:
 
 
 def _write_model(training: Training, name: str, results: dict[str, Any]) -> None:
-    provenance = {
-        "trained_with": f"panoptic-deeplab {__version__}, torch {torch.__version__}",
-        "recipe": training.experiment.name,
-        "seed": training.experiment.run.seed,
-        "step": training.step,
-        "validation": results,
-    }
+    provenance = of_run(
+        training.experiment,
+        steps=training.step,
+        images=(len(training.training_set), len(training.validation_set)),
+        metrics=results,
+    )
     save_checkpoint(
         training.out / name,
         training.model,

@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from panoptic_deeplab import predict
+from panoptic_deeplab import hub, predict
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.data.coco import decode_ids
 from panoptic_deeplab.data.synthetic import LABELS
+from panoptic_deeplab.hub import embedded_weights
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab
-from panoptic_deeplab.predict import Predictor, embedded_weights, load, pad, to_rgb
+from panoptic_deeplab.predict import Predictor, load, pad, to_rgb
 
 RGB = np.random.default_rng(3).integers(0, 256, (40, 56, 3), np.uint8)
 
@@ -153,7 +154,6 @@ def test_load_gives_the_same_predictor(tiny_predictor: Predictor, tiny_weights: 
 
 
 def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "embedded_weights", lambda: ("default", "nuclei"))
     with pytest.raises(
         FileNotFoundError, match=r"No weights named 'nucleus'.*Did you mean 'nuclei'"
     ):
@@ -166,7 +166,7 @@ def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "state.safetensors").touch()
     with pytest.raises(FileNotFoundError, match=r"is a folder\. Pass \S+model\.safetensors\.$"):
         load(tmp_path)
-    monkeypatch.setattr(predict, "embedded_weights", tuple)
+    monkeypatch.setattr(hub, "embedded_weights", tuple)
     with pytest.raises(FileNotFoundError, match=r"'default': this installation has none"):
         load()
 

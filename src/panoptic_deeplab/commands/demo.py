@@ -16,6 +16,8 @@ class Demo:
     """Folder for the pictures; made if missing."""
     images: int = 50
     """Number of scenes."""
+    weights: str = "default"
+    """A name, a file, a web address, or hf://ORG/REPO; of weights trained on drawn scenes."""
     json: Flag = False
     """Print the report as JSON on stdout, nothing else there."""
     debug: Flag = False
@@ -27,7 +29,7 @@ def demo(options: Demo) -> int:
     from panoptic_deeplab.demo import run_demo
     from panoptic_deeplab.predict import load
 
-    predictor = load("default")
+    predictor = load(options.weights)
     with show_progress() as progress:
         report, written = run_demo(predictor, options.out, images=options.images, progress=progress)
     print_report(report, options.json)

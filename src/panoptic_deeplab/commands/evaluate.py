@@ -24,7 +24,8 @@ class Evaluate:
     split: str = "val"
     """Which part of it."""
     weights: str = "default"
-    """Name of weights that come with the package, or a file such as runs/mine/model.safetensors."""
+    """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
+    hf://ORG/REPO."""
     limit: int = 0
     """Use at most this many images, spread evenly over the split; 0: all."""
     by: str | None = None

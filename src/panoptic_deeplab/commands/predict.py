@@ -23,7 +23,8 @@ class Predict:
     out: Path
     """Folder for the results; made if missing."""
     weights: str = "default"
-    """Name of weights that come with the package, or a file such as runs/mine/model.safetensors."""
+    """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
+    hf://ORG/REPO."""
     json: Flag = False
     """Print what was found as JSON on stdout, nothing else there."""
     debug: Flag = False
