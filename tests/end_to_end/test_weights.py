@@ -100,7 +100,7 @@ def test_show(run: Any, server: FileServer, tiny_weights: Path, tmp_path: Path) 
     assert json.loads(out)["labels"]["name"] == "synthetic streets"
     code, out, err = run("weights", "show", __file__)
     assert (code, out) == (2, "")
-    assert "not a whole safetensors file" in err
+    assert "is no safetensors file" in err
 
 
 def test_share_into_a_folder(run: Any, tiny_weights: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from file_server import FileServer, redirect, status
 from panoptic_deeplab.hub import download, http
-from panoptic_deeplab.hub.download import Expected, fetch, parse_digest
+from panoptic_deeplab.hub.download import fetch
+from panoptic_deeplab.hub.verify import Expected, parse_digest
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, several pieces
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -85,6 +86,24 @@ def test_redirects_are_followed_but_not_for_ever_nor_elsewhere(server, target, m
     assert not names(target.parent) - {"model.pkl.origin.json"}
 
 
+def test_a_cached_file_that_lost_its_end_is_fetched_again(server, target, monkeypatch, caplog):
+    get(server, target)
+    target.write_bytes(CONTENT[:1000])
+    monkeypatch.setenv("PANOPTIC_DEEPLAB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="or not in full"):
+        get(server, target)
+    monkeypatch.delenv("PANOPTIC_DEEPLAB_OFFLINE")
+    assert get(server, target).read_bytes() == CONTENT
+    assert "has not the size it had" in caplog.text
+
+
+def test_a_file_that_a_user_put_there_is_believed(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    assert get(server, target, DIGEST).read_bytes() == b"mine"
+    assert server.asked == []
+
+
 # --- interruption ---------------------------------------------------------------------------
 
 
@@ -118,6 +137,21 @@ def test_the_rest_of_another_file_is_never_appended(server, target, monkeypatch,
         get(server, target)
     server.files["/model.pkl"] = other = CONTENT[::-1]
     server.cut_after, server.tag = 0, tag
+    get(server, target)
+    assert target.read_bytes() == other
+
+
+def test_a_server_that_does_not_heed_if_range(server, target, monkeypatch):
+    monkeypatch.setattr(download, "TRIES", 1)
+    server.cut_after = 3_000_000
+    with pytest.raises(ConnectionError):
+        get(server, target)
+    server.cut_after, other = 0, CONTENT[::-1]
+    rest = status(
+        206, other[3_000_000:], ETag='"second"', Content_Range="bytes 3000000-5119999/5120000"
+    )
+    whole = status(200, other, ETag='"second"', Content_Length="5120000")
+    server.faults["/model.pkl"] = lambda h: (rest if h.headers.get("Range") else whole)(h)
     get(server, target)
     assert target.read_bytes() == other
 
@@ -314,13 +348,14 @@ def test_digests_of_another_form_are_refused(text):
     assert parse_digest("SHA256:0AB") == "sha256:0ab"
 
 
-# --- helpers --------------------------------------------------------------------------------
+# --- what several tests use -------------------------------------------------------------------
 
 SCRIPT = """
 import sys, logging
 from pathlib import Path
 logging.basicConfig(format="%(message)s")
-from panoptic_deeplab.hub.download import Expected, fetch
+from panoptic_deeplab.hub.download import fetch
+from panoptic_deeplab.hub.verify import Expected
 try:
     fetch(sys.argv[1], Path(sys.argv[2]), Expected())
 except KeyboardInterrupt:

@@ -14,10 +14,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from panoptic_deeplab.hub.catalogue import Entry, published
-from panoptic_deeplab.hub.download import Expected, fetch, parse_digest
+from panoptic_deeplab.hub.download import fetch
 from panoptic_deeplab.hub.http import check_address
 from panoptic_deeplab.hub.huggingface import SCHEME, fetch_from_hub
 from panoptic_deeplab.hub.storage import cache_folder
+from panoptic_deeplab.hub.verify import Expected, parse_digest
 from panoptic_deeplab.labels import near_names
 
 _kept_open = ExitStack()  # of a package that lies in a zip, until the program ends

@@ -101,7 +101,7 @@ def read_contents(path: str | Path) -> Contents:
             tensors = tuple(_info(file, name) for name in sorted(file.keys()))
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a whole safetensors file ({error}); only those can be shown."
+            f"{path} is no safetensors file, or not a whole one ({error}). Only those can be shown."
         ) from error
     is_own = texts.get("format") == FORMAT
     if is_own:

@@ -6,17 +6,14 @@ which one process holds at a time. Ctrl-C or a lost connection leave the part, a
 goes on from there.
 """
 
-import hashlib
-import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -25,14 +22,16 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
-from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.hub.http import Interrupted, RangeRefused, ask, read
+from panoptic_deeplab.hub.part import forget, mark, part_of, set_mark, size
 from panoptic_deeplab.hub.storage import OFFLINE_VARIABLE, is_offline
+from panoptic_deeplab.hub.verify import Expected, check, is_whole, publish
 
 LIMIT_BYTES = 8 * 2**30
 """No weights of this family come near it; a server that sends more is not believed."""
@@ -49,19 +48,6 @@ _PIECE_BYTES = 2**20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What is known of a file beforehand.
-
-    Attributes:
-        digest: ALGORITHM:FIRST HEX DIGITS, "" if unknown.
-        size_bytes: 0 if unknown.
-    """
-
-    digest: str = ""
-    size_bytes: int = 0
-
-
 def fetch(url: str, target: Path, expected: Expected) -> Path:
     """The file at `target`; fetched if it is not there.
 
@@ -76,35 +62,21 @@ def fetch(url: str, target: Path, expected: Expected) -> Path:
         ValueError: if what came is not the expected file.
         OSError: if the disk is full or the folder cannot be written.
     """
-    if target.is_file():
+    if is_whole(target):
         return target
     if is_offline():
         raise FileNotFoundError(
-            f"{url} is not in the cache, and {OFFLINE_VARIABLE} forbids the network. Unset it, or "
-            f"put the file at {target}."
+            f"{url} is not in the cache, or not in full, and {OFFLINE_VARIABLE} forbids the "
+            f"network. Unset it, or put the file at {target}."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
-        if not target.is_file():  # another process may have been faster
-            part = target.with_name(f".{target.name}.part")
+        if not is_whole(target):  # another process may have been faster
+            part = part_of(target)
             _complete(url, part, target, expected)
-            _check(url, part, expected)
-            _publish(url, part, target)
+            check(url, part, expected)
+            publish(url, part, target)
     return target
-
-
-def parse_digest(text: str) -> str:
-    """Check a digest such as sha256:0123abcd, in any case of letters.
-
-    Raises:
-        ValueError: if it is of another form.
-    """
-    algorithm, _, digits = text.lower().partition(":")
-    if algorithm not in ("sha256", "md5") or not digits or set(digits) - set("0123456789abcdef"):
-        raise ValueError(
-            f"Expected a digest such as sha256:0123abcd or md5:0123abcd, got {text!r}."
-        )
-    return f"{algorithm}:{digits}"
 
 
 @contextmanager
@@ -128,7 +100,7 @@ def _complete(url: str, part: Path, target: Path, expected: Expected) -> None:
     with _bar() as progress:
         task = progress.add_task(target.name, total=expected.size_bytes or None)
         while True:
-            before = _size(part)
+            before = size(part)
             try:
                 _transfer(url, part, expected, progress, task)
                 return
@@ -136,47 +108,47 @@ def _complete(url: str, part: Path, target: Path, expected: Expected) -> None:
                 if restarted:
                     raise ValueError(f"{url} sends no ranges that fit. Try again later.") from None
                 restarted = True
-                _forget(part)
+                forget(part)
             except Interrupted as error:
-                failures = 1 if _size(part) > before else failures + 1
+                failures = 1 if size(part) > before else failures + 1
                 if failures >= TRIES:
                     raise ConnectionError(_broken(url, part, target, error)) from error
                 logger.warning("%s: %s; trying again.", target.name, error)
                 time.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
 
 
-def _transfer(url: str, part: Path, expected: Expected, progress: Progress, task: object) -> None:
-    have, same_as = _size(part), _mark(part)
+def _transfer(url: str, part: Path, expected: Expected, progress: Progress, task: TaskID) -> None:
+    have, same_as = size(part), mark(part)
     if have and not same_as and not expected.digest:
         have = 0  # nothing could tell whether the rest belongs to it
     with ask(url, start=have, same_as=same_as) as answer:
-        have = _begins_at(answer, have)
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        have = _begins_at(answer, have, is_same=tag in ("", same_as) or not same_as)
         _refuse_page(url, answer)
         total = _total(url, answer, have, expected)
         _check_space(part.parent, (total or have) - have)
-        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        # A weak tag does not promise the same bytes.
-        note = {"url": url, "same_as": "" if mark.startswith("W/") else mark}
-        write_whole(_note(part), json.dumps(note).encode())
-        progress.update(task, total=total, completed=have)  # type: ignore[arg-type]
+        if not have:
+            forget(part)  # before the new mark, which the old part does not belong to
+        set_mark(part, url, tag)
+        progress.update(task, total=total, completed=have)
         with part.open("ab" if have else "wb") as file:
             while piece := read(answer, _PIECE_BYTES):
                 have += len(piece)
                 if have > (total or LIMIT_BYTES):
-                    _forget(part)
+                    forget(part)
                     raise ValueError(_too_large(url, have))
                 _write(file, piece, part)
-                progress.update(task, completed=have)  # type: ignore[arg-type]
+                progress.update(task, completed=have)
         if total is not None and have < total:
             raise Interrupted(f"the connection ended after {_mega(have)} of {_mega(total)}")
 
 
-def _begins_at(answer: HTTPResponse, have: int) -> int:
-    """Where the answer's bytes belong."""
+def _begins_at(answer: HTTPResponse, have: int, *, is_same: bool) -> int:
+    """Where the answer's bytes belong; `is_same`: they are of the file the part came from."""
     if answer.status != 206:
         return 0
     said = answer.headers.get("Content-Range", "")
-    if not said.startswith(f"bytes {have}-"):
+    if not is_same or not said.startswith(f"bytes {have}-"):
         raise RangeRefused
     return have
 
@@ -218,65 +190,14 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _write(file: object, piece: bytes, part: Path) -> None:
+def _write(file: BinaryIO, piece: bytes, part: Path) -> None:
     try:
-        file.write(piece)  # type: ignore[attr-defined]
+        file.write(piece)
     except OSError as error:
         raise OSError(
             f"{part.parent} cannot be written: {error.strerror}. What has come is kept; make room "
             "and run the same again."
         ) from error
-
-
-def _check(url: str, part: Path, expected: Expected) -> None:
-    if expected.size_bytes and _size(part) != expected.size_bytes:
-        problem = f"{_size(part)} bytes, expected {expected.size_bytes}"
-    elif not _size(part):
-        problem = "nothing in it"
-    elif expected.digest:
-        algorithm, _, digits = expected.digest.partition(":")
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-        if found.startswith(digits):
-            return
-        problem = f"{algorithm} {found}, expected {digits}{'...' if len(digits) < 32 else ''}"
-    else:
-        return
-    _forget(part)
-    raise ValueError(
-        f"What came from {url} has {problem}. It was thrown away. Try again; if it stays so, the "
-        "file was replaced or somebody stands in between."
-    )
-
-
-def _publish(url: str, part: Path, target: Path) -> None:
-    with part.open("r+b") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())  # else the move can reach the disk before the content
-    origin = {"url": url, "size_bytes": _size(part), "sha256": found}
-    write_whole(target.with_name(f"{target.name}.origin.json"), json.dumps(origin).encode())
-    part.replace(target)
-    _note(part).unlink(missing_ok=True)
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _note(part).unlink(missing_ok=True)
-
-
-def _mark(part: Path) -> str:
-    try:
-        return str(json.loads(_note(part).read_text())["same_as"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _bar() -> Progress:
@@ -295,7 +216,7 @@ def _bar() -> Progress:
 
 
 def _broken(url: str, part: Path, target: Path, error: Interrupted) -> str:
-    have = _size(part)
+    have = size(part)
     if have:
         return (
             f"{url} could not be fetched in full: {error}. {_mega(have)} are kept; the same "
