@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.data import cityscapes, coco_format, mapillary, synthetic
+from panoptic_deeplab.data import (
+    cityscapes,
+    coco_format,
+    coco_instances,
+    cvat,
+    id_pngs,
+    instance_images,
+    label_pngs,
+    labelme,
+    mapillary,
+    mask_files,
+    synthetic,
+    yolo,
+)
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.data.format import Format, Overlap, Source
 from panoptic_deeplab.labels import near_names
@@ -27,6 +40,14 @@ DATASETS: dict[str, Format] = {
     "mapillary_v2_0": mapillary.V2_0,
     "ade20k": coco_format.ADE20K,
     "coco_panoptic": coco_format.COCO_PANOPTIC,
+    "coco_instances": coco_instances.COCO_INSTANCES,
+    "cvat": cvat.CVAT,
+    "yolo_seg": yolo.YOLO,
+    "labelme": labelme.LABELME,
+    "id_pngs": id_pngs.ID_PNGS,
+    "instance_masks": mask_files.MASK_FILES,
+    "instance_tiffs": instance_images.INSTANCE_IMAGES,
+    "label_pngs": label_pngs.LABEL_PNGS,
 }
 """Formats by the name used in `DataConfig.format`; a folder is the first one that knows it."""
 
