@@ -19,13 +19,13 @@ from panoptic_deeplab.data.examples import Examples, write_samples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
 from panoptic_deeplab.data.format import Format, Overlap, Source
 from panoptic_deeplab.data.label_file import LabelFile, with_rest
-from panoptic_deeplab.data.overlaps import Conflicts, Flattened, Region, in_order, region_of
+from panoptic_deeplab.data.overlaps import Flattened, Region, in_order, region_of
 from panoptic_deeplab.data.pictures import PictureFile
 from panoptic_deeplab.data.rle import decode_rle, encode_rle
 from panoptic_deeplab.data.shapes import region_of_polygons
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import ClassInfo, LabelSpace, distinct_colors
-from panoptic_deeplab.structures import PanopticMap, Sample
+from panoptic_deeplab.structures import Sample
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,12 @@ class CocoInstances(FileSet):
         ordered = tuple(classes[n] for n in sorted(classes))
         labels, rest = with_rest(LabelFile(LabelSpace(pictures.parent.name or "coco", ordered)))
         keys = {str(number): number for number in things.images}
-        self._flattened = Flattened(
-            _Objects(tuple(lists), keys), labels, rest, overlap or Overlap()
-        )
+        decode = Flattened(_Objects(tuple(lists), keys), labels, rest, overlap or Overlap())
         entries = [
             Entry(image_name(number, name), str(pictures / name), str(number))
             for number, (name, _) in things.images.items()
         ]
-        super().__init__(labels, entries, self._flattened, origin=things.name)
-
-    def with_conflicts(self, index: int, size: Size) -> tuple[PanopticMap, Conflicts]:
-        """The truth of an image of (height, width), and what had to be decided."""
-        return self._flattened.with_conflicts(self.entries[index], size)
+        super().__init__(labels, entries, decode, origin=things.name)
 
 
 @dataclass(frozen=True)
@@ -195,12 +189,7 @@ def open_coco_instances(source: Source) -> CocoInstances:
         FileNotFoundError: if list or pictures are missing.
         ValueError: if a list is faulty.
     """
-    path = next(iter(_lists(source.root, source.split_names)), None)
-    if path is None:
-        raise FileNotFoundError(
-            f"{source.root}: expected annotations/instances_{source.split}.json, found none. "
-            "Check the folder and the split."
-        )
+    path = find_list(source)
     things = read_instances(path)
     beside = path.with_name(path.name.replace("instances_", "stuff_", 1))
     stuff = (
@@ -209,6 +198,21 @@ def open_coco_instances(source: Source) -> CocoInstances:
     example = next(iter(things.images.values()), ("", None))[0]
     folder = picture_folder(source, path, example)
     return CocoInstances(folder, things, stuff, source.overlap)
+
+
+def find_list(source: Source) -> Path:
+    """The list of objects of a split.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    path = next(iter(_lists(source.root, source.split_names)), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"{source.root}: expected annotations/instances_{source.split}.json, found none. "
+            "Check the folder and the split."
+        )
+    return path
 
 
 def picture_folder(source: Source, path: Path, example: str) -> Path:

@@ -87,6 +87,11 @@ class FileSet:
         """Name of an image."""
         return self._entries[index].image_id
 
+    @property
+    def decode(self) -> Callable[[Entry, Size], PanopticMap]:
+        """What makes the map of an entry."""
+        return self._decode
+
     def picture(self, index: int, /) -> bytes:
         """Content of an image's picture file."""
         return Path(self._entries[index].image).read_bytes()
