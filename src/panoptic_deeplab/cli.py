@@ -18,6 +18,7 @@ from panoptic_deeplab.commands.bench import bench
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
 from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
 from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
+from panoptic_deeplab.commands.data_submit import DataSubmit, submit_data
 from panoptic_deeplab.commands.demo import Demo, demo
 from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
 from panoptic_deeplab.commands.models import Models, models
@@ -107,6 +108,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "data synthetic": (DataSynthetic, synthetic),
     "data convert": (DataConvert, convert_data),
     "data compare": (DataCompare, compare_data),
+    "data submit": (DataSubmit, submit_data),
     "models": (Models, models),
     **{f"bench {name}": (options, partial(bench, name)) for name, (options, _) in BENCHES.items()},
 }

@@ -31,7 +31,7 @@ class DataConvert:
     rename: tuple[str, ...] = ()
     """Classes under other names, as OLD=NEW."""
     drop: tuple[str, ...] = ()
-    """Classes that become void."""
+    """Classes that become void; '*' for all that the format does not have."""
     overlap: Literal["smaller", "file"] = "smaller"
     """Where instances overlap: the smaller lies above, or the later one of the file."""
     priority: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def convert_data(options: DataConvert) -> int:
             datasets,
             options.target,
             DATASETS[target],
-            rename=_pairs(options.rename),
+            rename=pairs_of(options.rename),
             drop=options.drop,
             progress=progress,
         )
@@ -95,7 +95,12 @@ def convert_data(options: DataConvert) -> int:
     return 0
 
 
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+def pairs_of(words: tuple[str, ...]) -> dict[str, str]:
+    """OLD=NEW words as a dict.
+
+    Raises:
+        ValueError: if a word has another form.
+    """
     pairs = {}
     for word in words:
         old, equals, new = word.partition("=")

@@ -122,21 +122,40 @@ class Relabelled:
         """The same sample with the other classes."""
         if sample.panoptic is None:
             return sample
-        numbers: dict[int, int] = {}
-        segments: dict[tuple[int, int], Segment] = {}
-        for segment in sample.panoptic.segments:
-            class_id = self._matched[segment.class_id]
-            if class_id is None:
-                continue
-            is_thing = self._labels.is_thing(class_id)
-            was_thing = self._dataset.labels.is_thing(segment.class_id)
-            crowd = segment.is_crowd or (is_thing and not was_thing)
-            key = (class_id, segment.id if is_thing else 0)
-            first = segments.get(key)
-            if first is None:
-                segments[key] = replace(segment, class_id=class_id, is_crowd=crowd and is_thing)
-            else:
-                segments[key] = replace(first, area_px=first.area_px + segment.area_px)
-            numbers[segment.id] = segments[key].id
-        ids = paint_values(sample.panoptic, numbers, VOID)
-        return replace(sample, panoptic=PanopticMap(ids, tuple(segments.values())))
+        was = self._dataset.labels
+        return replace(
+            sample, panoptic=exchange_classes(sample.panoptic, was, self._labels, self._matched)
+        )
+
+
+def exchange_classes(
+    panoptic: PanopticMap,
+    was: LabelSpace,
+    labels: LabelSpace,
+    matched: Mapping[int, int | None],
+) -> PanopticMap:
+    """A map with other classes; see `Relabelled`.
+
+    Args:
+        panoptic: the map.
+        was: its classes.
+        labels: the other classes.
+        matched: class_id -> class_id, None for void.
+    """
+    numbers: dict[int, int] = {}
+    segments: dict[tuple[int, int], Segment] = {}
+    for segment in panoptic.segments:
+        class_id = matched[segment.class_id]
+        if class_id is None:
+            continue
+        is_thing = labels.is_thing(class_id)
+        crowd = is_thing and (segment.is_crowd or not was.is_thing(segment.class_id))
+        key = (class_id, segment.id if is_thing else 0)
+        first = segments.get(key)
+        if first is None:
+            segments[key] = replace(segment, class_id=class_id, is_crowd=crowd)
+        else:
+            segments[key] = replace(first, area_px=first.area_px + segment.area_px)
+        numbers[segment.id] = segments[key].id
+    ids = paint_values(panoptic, numbers, VOID)
+    return PanopticMap(ids, tuple(segments.values()))
