@@ -112,6 +112,22 @@ def test_list_with_train_ids(tmp_path: Path) -> None:
     assert dataset.labels.names == LABELS.names
 
 
+def test_list_of_annotations_alone(tmp_path: Path) -> None:
+    """As in deeplab2's test data: pictures without folders of cities, no categories."""
+    import json
+
+    DATASETS["cityscapes_panoptic"].write_example(tmp_path)
+    before = DATASETS["cityscapes_panoptic"].open(Source(tmp_path, "val"))[1].panoptic
+    path = tmp_path / "gtFine" / "cityscapes_panoptic_val.json"
+    annotations = json.loads(path.read_bytes())["annotations"]
+    path.write_text(json.dumps({"annotations": annotations}))
+    for picture in (tmp_path / "leftImg8bit" / "val" / "example").iterdir():
+        picture.rename(tmp_path / "leftImg8bit" / "val" / picture.name)
+    dataset = DATASETS["cityscapes_panoptic"].open(Source(tmp_path, "val"))
+    assert dataset.labels == LABELS
+    assert dataset[1].panoptic.segments == before.segments
+
+
 def test_other_names_are_numbered() -> None:
     assert cityscapes_name("ulm_000001_000019", 7) == "ulm_000001_000019"
     assert cityscapes_name("photo", 7) == "converted_000007_000000"

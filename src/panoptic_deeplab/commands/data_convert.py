@@ -1,7 +1,6 @@
 """`data convert`: a data set of any format into another, with an account of what is lost."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
+from panoptic_deeplab.files import as_json
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show_progress
 
@@ -87,7 +87,7 @@ def convert_data(options: DataConvert) -> int:
         )
     result.left_out = left_out
     if options.json:
-        print(json.dumps({**asdict(result), "is_lossless": result.is_lossless}, indent=2))
+        print(as_json(result.to_dict()).decode())
         return 0
     Console().print(f"{options.target}: {DATASETS[target].title}", highlight=False)
     for line in sentences(result):

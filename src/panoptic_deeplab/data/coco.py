@@ -35,6 +35,7 @@ class CocoPanoptic:
         png_folder: folder or tar of the segment ids.
         name: of the label space.
         picture_name: where an entry's picture lies in the folder; None: where the list says.
+        prepare: makes a whole list of one that lacks what its format takes for granted.
 
     Raises:
         FileNotFoundError: if a folder, the list, or the first listed picture or PNG is missing.
@@ -49,9 +50,10 @@ class CocoPanoptic:
         *,
         name: str = "coco",
         picture_name: Callable[[ImageEntry], str] | None = None,
+        prepare: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._list_source = annotations_json
-        self._list = _open_list(annotations_json, name)
+        self._list = _open_list(annotations_json, name, prepare)
         if picture_name is not None:
             named = (replace(e, file_name=picture_name(e)) for e in self._list.entries)
             self._list = replace(self._list, entries=tuple(named))
@@ -229,8 +231,14 @@ def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
     return np.asarray(ids, np.int32)
 
 
-def _open_list(where: str | Path | Place, labels_name: str) -> CocoList:
-    return read_list(_read_list_file(where), name=str(where), labels_name=labels_name)
+def _open_list(
+    where: str | Path | Place,
+    labels_name: str,
+    prepare: Callable[[bytes], bytes] | None = None,
+) -> CocoList:
+    content = _read_list_file(where)
+    whole = content if prepare is None else prepare(content)
+    return read_list(whole, name=str(where), labels_name=labels_name)
 
 
 def _read_list_file(where: str | Path | Place) -> bytes:

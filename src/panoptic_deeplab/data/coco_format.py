@@ -5,7 +5,10 @@ in `leftImg8bit`, under names that the list gives wrongly (`_gtFine_leftImg8bit.
 panoptic list, `ade20k_panoptic_SPLIT.json`, lies beside `images`.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from panoptic_deeplab.data.cityscapes import cityscapes_name, instance_values
@@ -129,18 +132,43 @@ def open_cityscapes_panoptic(source: Source) -> CocoPanoptic:
         for split in (*source.split_names, "")
     ]
     folders = [f for f in folders if f.is_dir()]
-    nested = next((f for f in folders if next(f.glob("*/*_leftImg8bit.png"), None)), None)
-    flat = next((f for f in folders if next(f.glob("*_leftImg8bit.png"), None)), None)
-    if nested is None and flat is None:
+    for pictures in folders:
+        name_of = _naming_in(pictures)
+        if name_of is not None:
+            break
+    else:
         raise FileNotFoundError(
             f"{source.root}: expected pictures in leftImg8bit/{source.split}/CITY, found none. "
             "Unpack the download of Cityscapes there."
         )
-    name_of = _picture_in_city if nested is not None else _picture_name
     pngs = lists[0].with_suffix("")
-    pictures = nested if nested is not None else flat
-    assert pictures is not None
-    return CocoPanoptic(pictures, lists[0], pngs, name="cityscapes", picture_name=name_of)
+    prepare = partial(_completed, "_trainId" in lists[0].stem)
+    return CocoPanoptic(
+        pictures, lists[0], pngs, name="cityscapes", picture_name=name_of, prepare=prepare
+    )
+
+
+def _completed(with_train_ids: bool, content: bytes) -> bytes:
+    """Add images and categories where a list has annotations alone, as deeplab2's test data do."""
+    try:
+        whole = json.loads(content)
+        named = [(a["image_id"], a["file_name"]) for a in whole["annotations"]]
+    except (ValueError, KeyError, TypeError):
+        return content  # the reader of lists says what is wrong
+    whole.setdefault("images", [{"id": n, "file_name": f} for n, f in named])
+    whole.setdefault(
+        "categories",
+        [
+            {
+                "id": i if with_train_ids else c.dataset_id,
+                "name": c.name,
+                "isthing": int(c.is_thing),
+                "color": list(c.color),
+            }
+            for i, c in enumerate(read_table("cityscapes").labels.classes)
+        ],
+    )
+    return json.dumps(whole).encode()
 
 
 def open_ade20k(source: Source) -> CocoPanoptic:
@@ -201,6 +229,13 @@ def _cityscapes_lists(root: Path, splits: tuple[str, ...]) -> list[Path]:
         for folder in ("gtFine/", "gtFine_*/gtFine/", "")
         for path in sorted(root.glob(f"{folder}cityscapes_panoptic_{split}{kind}.json"))
     ]
+
+
+def _naming_in(folder: Path) -> Callable[[ImageEntry], str] | None:
+    """How pictures lie in a folder: below their cities, or directly; None if not at all."""
+    if next(folder.glob("*/*_leftImg8bit.png"), None) is not None:
+        return _picture_in_city
+    return _picture_name if next(folder.glob("*_leftImg8bit.png"), None) is not None else None
 
 
 def _picture_in_city(entry: ImageEntry) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.progress import Progress
 
@@ -49,6 +50,18 @@ class Conversion:
     def is_lossless(self) -> bool:
         """Whether reading the result gives exactly what was read."""
         return not self.losses
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "images": self.images,
+            "renamed": self.renamed,
+            "classes": self.classes,
+            "losses": dict(self.losses),
+            "conflicts": dict(self.conflicts),
+            "left_out": self.left_out,
+            "is_lossless": self.is_lossless,
+        }
 
 
 def convert(

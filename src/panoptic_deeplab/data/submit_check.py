@@ -53,8 +53,8 @@ def check_submission(
     missing = sorted(set(expected) - set(images))
     if missing:
         raise ValueError(
-            f"{missing[0]}: expected a result for each of {len(expected)} images, {len(missing)} "
-            "are missing. Predict them, too; the server refuses parts."
+            f"{missing[0]}: expected a result for each of {len(expected)} images, missing: "
+            f"{len(missing)}. Predict them, too; the server refuses parts."
         )
     foreign = sorted(set(images) - set(expected)) if expected else []
     if foreign:
