@@ -5,7 +5,6 @@ from typing import Literal
 from rich.console import Console
 
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.data.formats import AUTO, DATASETS, DRAWN, recognise
 from panoptic_deeplab.labels import near_names
 
 
@@ -19,6 +18,8 @@ def data_config(config: DataConfig, source: str) -> DataConfig:
         FileNotFoundError: if there is nothing of that name.
         ValueError: if it is of no known format.
     """
+    from panoptic_deeplab.data.formats import AUTO, DRAWN, recognise
+
     if source == DRAWN:
         return config.model_copy(update={"format": DRAWN, "root": ""})
     name = config.format
@@ -36,6 +37,8 @@ def format_name(typed: str) -> str:
     Raises:
         ValueError: if there is none of that name; the message lists near ones.
     """
+    from panoptic_deeplab.data.formats import AUTO, DATASETS
+
     name = typed.replace("-", "_").replace(".", "_").lower()
     name = {"mapillary": "mapillary_v1_2", "yolo": "yolo_seg"}.get(name, name)
     if name not in (AUTO, *DATASETS):
