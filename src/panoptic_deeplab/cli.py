@@ -16,6 +16,9 @@ from rich.console import Console
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.commands.bench import bench
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
+from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
+from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
+from panoptic_deeplab.commands.data_submit import DataSubmit, submit_data
 from panoptic_deeplab.commands.demo import Demo, demo
 from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
 from panoptic_deeplab.commands.models import Models, models
@@ -113,6 +116,9 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "evaluate": (Evaluate, run_evaluate),
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
+    "data convert": (DataConvert, convert_data),
+    "data compare": (DataCompare, compare_data),
+    "data submit": (DataSubmit, submit_data),
     "models": (Models, models),
     "weights list": (WeightsList, list_weights),
     "weights get": (WeightsGet, get_weights),

@@ -106,10 +106,17 @@ class DataConfig(Frozen):
     """Where the images come from.
 
     Attributes:
-        format: name in the table `DATASETS`.
+        format: name in the table `DATASETS`; "synthetic" for drawn scenes; "auto": whatever the
+            folder is recognised as.
         root: folder of the data set; unused by "synthetic".
         train_split: name of the training split.
         val_split: name of the validation split.
+        val_fraction: share of the images held out for validation where the data come without
+            splits.
+        split_seed: which images these are.
+        overlap: where instances overlap, the "smaller" lies over the larger, or the later one of
+            the "file" over the earlier; supplement, section 5, leaves it open.
+        overlap_priority: classes that lie over others whatever their size, the first over all.
         size: (H, W) of drawn scenes; "synthetic" only.
         train_images: number of drawn scenes before they repeat; "synthetic" only.
         val_images: number of held-out scenes; "synthetic" only.
@@ -122,6 +129,10 @@ class DataConfig(Frozen):
     root: str = ""
     train_split: str = "train"
     val_split: str = "val"
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_seed: int = 0
+    overlap: Literal["smaller", "file"] = "smaller"
+    overlap_priority: tuple[str, ...] = ()
     size: Size = (192, 384)
     train_images: Positive = 100_000
     val_images: Positive = 100

@@ -149,7 +149,7 @@ def test_unknown_format_and_role() -> None:
         build_dataset(DataConfig(format="coco"), "train")
     with pytest.raises(ValueError, match="'train' or 'val', got 'test'"):
         build_dataset(DataConfig(), "test")
-    with pytest.raises(ValueError, match="needs its folder, got none"):
+    with pytest.raises(ValueError, match="need their folder, got none"):
         build_dataset(DataConfig(format="coco_panoptic"), "train")
 
 

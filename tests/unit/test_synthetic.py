@@ -10,7 +10,8 @@ import pytest
 
 from panoptic_deeplab.data.canvas import Brush, Camera, Canvas, Light
 from panoptic_deeplab.data.coco import open_coco_panoptic
-from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets, write_example
+from panoptic_deeplab.data.coco_writer import write_dataset
+from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
 from panoptic_deeplab.structures import Sample
 
 CAMERA = Camera(focal=100.0, middle=50.0, horizon=40.0, height=2.0)
@@ -162,10 +163,10 @@ def test_sizes_and_counts_that_make_no_sense(size: tuple[int, int], count: int) 
         SyntheticStreets(size, count)
 
 
-def test_example_on_disk(tmp_path: Path) -> None:
-    write_example(tmp_path)
+def test_scenes_on_disk(tmp_path: Path) -> None:
     for seed, split in enumerate(("train", "val")):
-        dataset = open_coco_panoptic(tmp_path, split)
         drawn = SyntheticStreets((96, 192), count=2, seed=seed)
+        write_dataset(drawn, tmp_path, split)
+        dataset = open_coco_panoptic(tmp_path, split)
         assert dataset.labels.classes == LABELS.classes
         assert all(same(dataset[i], drawn[i]) for i in range(2))

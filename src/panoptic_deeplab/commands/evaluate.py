@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from panoptic_deeplab.commands.sources import data_config, drawn_split
+from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.files import as_json, make_folder, write_whole
 from panoptic_deeplab.options import Flag
@@ -20,9 +20,11 @@ class Evaluate:
     """Compare predictions with a labelled data set: PQ, AP and mIoU."""
 
     data: str
-    """Folder or tar of a data set in COCO's panoptic format, or 'synthetic' for drawn scenes."""
+    """Folder of a data set, whose format is recognised, or 'synthetic' for drawn scenes."""
     split: str = "val"
     """Which part of it."""
+    format: str = "auto"
+    """What the folder is, if it could be several things: a name of docs/datasets.md."""
     weights: str = "default"
     """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
     hf://ORG/REPO."""
@@ -45,7 +47,8 @@ def run_evaluate(options: Evaluate) -> int:
     from panoptic_deeplab.evaluate import evaluate
     from panoptic_deeplab.predict import load
 
-    config = data_config(DataConfig(val_split=options.split), options.data)
+    named = DataConfig(val_split=options.split, format=format_name(options.format))
+    config = data_config(named, options.data)
     dataset = build_dataset(
         config, drawn_split(options.split) if config.format == "synthetic" else "val"
     )

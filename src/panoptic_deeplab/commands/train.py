@@ -27,7 +27,7 @@ class Train:
     recipe: str
     """Name of a recipe, or a YAML or JSON file with settings, such as a run's experiment.json."""
     data: str | None = None
-    """Folder of a data set in COCO's panoptic format, or 'synthetic'; default: the recipe's."""
+    """Folder of a data set, whose format is recognised, or 'synthetic'; default: the recipe's."""
     resume: Flag = False
     """Go on where the run in this folder stopped."""
     debug: Flag = False

@@ -7,6 +7,8 @@ Format: cocodataset.org/#format-data, "Panoptic Segmentation"; ADE20K comes in i
 
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +34,8 @@ class CocoPanoptic:
         annotations_json: the list.
         png_folder: folder or tar of the segment ids.
         name: of the label space.
+        picture_name: where an entry's picture lies in the folder; None: where the list says.
+        prepare: makes a whole list of one that lacks what its format takes for granted.
 
     Raises:
         FileNotFoundError: if a folder, the list, or the first listed picture or PNG is missing.
@@ -45,9 +49,14 @@ class CocoPanoptic:
         png_folder: str | Path | Place,
         *,
         name: str = "coco",
+        picture_name: Callable[[ImageEntry], str] | None = None,
+        prepare: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._list_source = annotations_json
-        self._list = _open_list(annotations_json, name)
+        self._list = _open_list(annotations_json, name, prepare)
+        if picture_name is not None:
+            named = (replace(e, file_name=picture_name(e)) for e in self._list.entries)
+            self._list = replace(self._list, entries=tuple(named))
         first = self._list.entries[0]
         self._images = open_place(images, first.file_name)
         self._pngs = open_place(png_folder, first.png_name)
@@ -68,6 +77,14 @@ class CocoPanoptic:
     def image_id(self, index: int, /) -> str:
         """The picture's name without ending, or its number in the list if that differs."""
         return self._list.entries[index].image_id
+
+    def picture(self, index: int, /) -> bytes:
+        """Content of an image's picture file.
+
+        Raises:
+            FileNotFoundError: if it is missing.
+        """
+        return self._read(self._images, self._list.entries[index].file_name)
 
     def image_field(self, field: str) -> dict[str, str]:
         """What the list says of each image under a name such as "image_type", by image id.
@@ -153,8 +170,8 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
     """Find list, PNGs and pictures of a split in the usual layouts.
 
     The list is `annotations/panoptic_SPLIT.json`, the PNGs lie in the folder of that name beside
-    it, the pictures in `SPLIT/` or `images/SPLIT/`, in a tar of that name, or in `images/`. A year
-    may follow the split's name, as in val2017. All of it may lie in one tar.
+    it or beside `annotations`, the pictures in `SPLIT/` or `images/SPLIT/`, in a tar of that name,
+    or in `images/`. A year may follow the split's name, as in val2017. All may lie in one tar.
 
     Args:
         root: folder of the data set, folder with a tar named `..._SPLIT.tar`, or the tar itself.
@@ -170,6 +187,9 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
     name = place.parent.parent.name.removesuffix(".tar").removesuffix(f"_{split}")
     entries = _open_list(place, name).entries
     pngs = place.parent.below(listed)
+    above = place.parent.parent.below(listed)
+    if not pngs.has(entries[0].png_name) and above.has(entries[0].png_name):
+        pngs = above
     if not pngs.has(entries[0].png_name):
         packed = place.parent.has(f"{listed}.zip")
         raise FileNotFoundError(
@@ -211,8 +231,14 @@ def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
     return np.asarray(ids, np.int32)
 
 
-def _open_list(where: str | Path | Place, labels_name: str) -> CocoList:
-    return read_list(_read_list_file(where), name=str(where), labels_name=labels_name)
+def _open_list(
+    where: str | Path | Place,
+    labels_name: str,
+    prepare: Callable[[bytes], bytes] | None = None,
+) -> CocoList:
+    content = _read_list_file(where)
+    whole = content if prepare is None else prepare(content)
+    return read_list(whole, name=str(where), labels_name=labels_name)
 
 
 def _read_list_file(where: str | Path | Place) -> bytes:

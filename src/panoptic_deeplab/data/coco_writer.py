@@ -55,19 +55,22 @@ class CocoPanopticWriter:
         self._annotations: list[dict[str, Any]] = []
         self._numbers: set[int | str] = set()
 
-    def add(self, image_id: str, panoptic: PanopticMap, *, file_name: str = "") -> None:
+    def add(
+        self, image_id: str, panoptic: PanopticMap, *, file_name: str = "", png_name: str = ""
+    ) -> None:
         """Write one image's PNG and note its segments.
 
         Args:
             image_id: its name; one of digits alone is listed as that number, as in COCO.
             panoptic: its map; areas must be as listed.
             file_name: of the picture; default: the name and ".png".
+            png_name: of the PNG; default: the name and ".png".
 
         Raises:
             ValueError: if the name came before or cannot be a file, a segment's pixels are not as
                 listed, or an id does not fit into RGB.
         """
-        png_name = f"{image_id}.png"
+        png_name = png_name or f"{image_id}.png"
         path = PurePosixPath(png_name)
         if not image_id or path.is_absolute() or ".." in path.parts:
             raise ValueError(

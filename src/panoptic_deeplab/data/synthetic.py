@@ -5,14 +5,11 @@ In: a size, a seed and an index, which together decide everything. Out: a `Sampl
 to nine things stand, overlap and are cut by the picture's edge.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.data.canvas import Camera, Canvas
-from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.scenery import draw_light, paint_hills, paint_sky
 from panoptic_deeplab.data.streets import Thing, paint_figures, street_across, street_along
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
@@ -87,12 +84,6 @@ class SyntheticStreets:
         number = range(self._count)[index]  # IndexError past the end, as in a list
         image, panoptic = draw_scene(np.random.default_rng((self._seed, number)), self._size)
         return Sample(image, panoptic, self.image_id(index))
-
-
-def write_example(root: str | Path) -> None:
-    """Write four small scenes to disk as COCO panoptic, splits "train" and "val"."""
-    for seed, split in enumerate(("train", "val")):
-        write_dataset(SyntheticStreets((96, 192), count=2, seed=seed), root, split)
 
 
 def draw_scene(
