@@ -271,7 +271,7 @@ def test_predict_into_a_file(run: Any, tmp_path: Path, tiny_weights: Path) -> No
 def test_evaluate_a_written_set(run: Any, scenes: Path, tmp_path: Path, tiny_weights: Path) -> None:
     words = ("evaluate", "--data", scenes, "--weights", tiny_weights)
     result = run(*words)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, taken_for(scenes))
     for word in ("3 images", "mIoU", "AP50", "traffic sign"):
         assert word in result.out
     report = run(*words, "--json", "--save", tmp_path / "kept").json
@@ -325,8 +325,9 @@ def test_evaluate_a_set_that_contradicts_itself(
         result = run("evaluate", "--data", copy, "--weights", tiny_weights)
         assert result.code == 2
         assert any(m in result.err for m in message.split("|"))
-        assert result.err.startswith("error: ")
-        assert result.err.count("\n") == 1
+        said = result.err.removeprefix(taken_for(copy))
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
 
 
 def test_evaluate_what_is_not_there(
@@ -334,7 +335,7 @@ def test_evaluate_what_is_not_there(
 ) -> None:
     for words, message in (
         (("--data", tmp_path / "gone"), "expected a folder or a tar, found nothing"),
-        (("--data", tmp_path), "expected annotations/panoptic_val.json"),
+        (("--data", tmp_path), "expected a data set of a known format"),
         (("--data", scenes, "--split", "test"), "expected annotations/panoptic_test.json"),
     ):
         result = run("evaluate", *words, "--weights", tiny_weights)
@@ -381,7 +382,7 @@ def test_train_passes_recipe_data_and_options(
     out = tmp_path / "run"
     words = ("--data", scenes, "--out", out, "--resume", "--schedule.iterations", 7)
     result = run("train", "--recipe", "nuclei", *words)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, taken_for(scenes))
     assert result.out == f"{out / 'model.safetensors'}\n"
     experiment = given["experiment"]
     assert experiment.name == "nuclei"
@@ -396,6 +397,11 @@ def test_train_passes_recipe_data_and_options(
 
 
 # --- helpers --------------------------------------------------------------------------------
+
+
+def taken_for(root: Path) -> str:
+    """What a command says on stderr about a folder that `data synthetic` wrote."""
+    return f"{root}: taken for COCO panoptic (found annotations/panoptic_val.json).\n"
 
 
 def copy_of(scenes: Path, folder: Path) -> Path:

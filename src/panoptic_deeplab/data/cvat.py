@@ -285,8 +285,9 @@ class CvatWriter:
             {"id": str(self._count), "name": name, "width": str(width), "height": str(height)},
         )
         self._count += 1
+        polygons = polygons_of(sample.panoptic)
         for i, segment in enumerate(in_order(sample.panoptic, self._labels)):
-            parts = polygons_of(sample.panoptic, segment)
+            parts = polygons[segment.id]
             for corners in parts:
                 text = ";".join(f"{x:.2f},{y:.2f}" for x, y in corners.tolist())
                 attributes = {

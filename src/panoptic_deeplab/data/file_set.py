@@ -17,6 +17,8 @@ from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, coun
 
 Size = tuple[int, int]
 
+_TABLE = 2**20  # up to here a table of all numbers costs less than a search in those that occur
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -131,8 +133,6 @@ def map_from_values(
         identify: number -> (segment id, class_id, is_crowd), or None for void. Numbers with the
             same segment id become one segment.
     """
-    largest = int(values.max(initial=0))
-    ids = np.full(largest + 1, VOID, np.int32) if largest < 2**20 else None
     found: dict[int, Segment] = {}
     known: dict[int, int] = {}
     for value, area in count_ids(values).items():
@@ -143,12 +143,7 @@ def map_from_values(
         area += found[number].area_px if number in found else 0
         found[number] = Segment(number, class_id, area, None, is_crowd)
         known[value] = number
-    if ids is not None:
-        ids[list(known)] = list(known.values())
-        return PanopticMap(ids[values], tuple(found.values()))
-    each, place = np.unique(values, return_inverse=True)
-    numbers = np.array([known.get(int(v), VOID) for v in each], np.int32)
-    return PanopticMap(numbers[place].reshape(values.shape), tuple(found.values()))
+    return PanopticMap(exchange_numbers(values, known, VOID), tuple(found.values()))
 
 
 def number_instances(panoptic: PanopticMap, labels: LabelSpace) -> list[tuple[Segment, int | None]]:
@@ -171,6 +166,27 @@ def number_instances(panoptic: PanopticMap, labels: LabelSpace) -> list[tuple[Se
 
 def paint_values(panoptic: PanopticMap, values: dict[int, int], void: int) -> NDArray[np.int32]:
     """Image of numbers from segment id -> number; (H, W) int32, `void` where there is none."""
-    ids, place = np.unique(panoptic.segment_map, return_inverse=True)
-    numbers = np.array([values.get(int(i), void) for i in ids], np.int32)
-    return np.asarray(numbers[place].reshape(panoptic.size), np.int32)
+    return exchange_numbers(panoptic.segment_map, values, void)
+
+
+def exchange_numbers(
+    numbers: NDArray[np.int32], others: dict[int, int], void: int
+) -> NDArray[np.int32]:
+    """Each number of an image replaced by another, `void` where there is none; (H, W) int32.
+
+    Args:
+        numbers: (H, W), 0 or more.
+        others: number -> the other.
+        void: for numbers that are not in it.
+    """
+    largest = int(numbers.max(initial=0))
+    if largest < _TABLE:
+        table = np.full(largest + 1, void, np.int32)
+        for number, other in others.items():
+            if number <= largest:
+                table[number] = other
+        return np.asarray(table[numbers], np.int32)
+    present = np.array(sorted(count_ids(numbers)), np.int32)
+    places = np.searchsorted(present, numbers)
+    table = np.array([others.get(int(n), void) for n in present], np.int32)
+    return np.asarray(table[places], np.int32)

@@ -146,8 +146,9 @@ class LabelmeWriter:
         """Write an image."""
         assert sample.panoptic is not None
         shapes = []
+        polygons = polygons_of(sample.panoptic)
         for i, segment in enumerate(in_order(sample.panoptic, self._labels)):
-            parts = polygons_of(sample.panoptic, segment)
+            parts = polygons[segment.id]
             for corners in parts:
                 shapes.append(
                     {

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from panoptic_deeplab.data.coco_writer import measure_boxes
 from panoptic_deeplab.data.overlaps import Mask, Region, region_of
 from panoptic_deeplab.data.polygons import Corners, fill_polygons, outline
-from panoptic_deeplab.structures import PanopticMap, Segment
+from panoptic_deeplab.structures import VOID, PanopticMap
 
 _CIRCLE = 72  # corners of a circle: off by less than a thousandth of its radius
 
@@ -33,10 +34,15 @@ def region_of_polygons(
     return replace(region, left=region.left + left, layer=layer)
 
 
-def polygons_of(panoptic: PanopticMap, segment: Segment) -> list[Corners]:
-    """Outlines of a segment along pixel edges; filling them gives it back."""
-    region = region_of(segment.class_id, panoptic.segment_map == segment.id)
-    return [np.add(corners, (region.left, region.top)) for corners in outline(region.mask)]
+def polygons_of(panoptic: PanopticMap) -> dict[int, list[Corners]]:
+    """Outlines of each segment along pixel edges, by segment id; filling them gives it back."""
+    found = {}
+    for number, (x, y, width, height) in measure_boxes(panoptic).items():
+        if number == VOID:
+            continue
+        part = panoptic.segment_map[y : y + height, x : x + width]
+        found[number] = [np.add(corners, (x, y)) for corners in outline(part == number)]
+    return found
 
 
 def numbers_of(corners: Corners) -> list[list[int]]:

@@ -149,10 +149,11 @@ class YoloWriter:
         assert sample.panoptic is not None
         height, width = sample.panoptic.size
         lines = []
+        polygons = polygons_of(sample.panoptic)
         for segment in in_order(sample.panoptic, self._labels):
             if segment.is_crowd:
                 continue
-            corners = join_rings(polygons_of(sample.panoptic, segment))
+            corners = join_rings(polygons[segment.id])
             shares = (corners / (width, height)).reshape(-1).tolist()
             lines.append(" ".join([str(segment.class_id), *(f"{s:.9g}" for s in shares)]))
         name = sample.image_id
