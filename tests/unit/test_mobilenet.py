@@ -8,6 +8,7 @@ from standins import assert_features_equal
 from panoptic_deeplab.backbones.mobilenet import (
     InvertedResidual,
     SqueezeExcite,
+    efficientnet_lite0,
     mobilenet_v2,
     mobilenet_v3_large,
     mobilenet_v3_large_reduced,
@@ -53,6 +54,7 @@ def test_features_equal_timm(builder, name, last_stage):
         (mobilenet_v3_small, 927_008),
         (mobilenet_v3_large_reduced, 1_379_184),
         (mobilenet_v2, 3_504_872 - 1_281_000 - 412_160),  # less classifier and last 1x1
+        (efficientnet_lite0, 4_652_008 - 1_281_000 - 412_160),
     ],
 )
 def test_number_of_parameters(builder, parameters):

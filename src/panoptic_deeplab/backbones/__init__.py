@@ -26,6 +26,7 @@ from panoptic_deeplab.backbones.hrnet import (
     hrnet_wider_plus,
 )
 from panoptic_deeplab.backbones.mobilenet import (
+    efficientnet_lite0,
     mobilenet_v2,
     mobilenet_v3_large,
     mobilenet_v3_large_reduced,
@@ -52,6 +53,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "auto_deeplab_s": auto_deeplab_s,
     "auto_deeplab_xl": auto_deeplab_xl,
     "auto_deeplab_xl_plus": auto_deeplab_xl_plus,
+    "efficientnet_lite0": efficientnet_lite0,
     "hrnet_w18": hrnet_w18,
     "hrnet_w32": hrnet_w32,
     "hrnet_w48": hrnet_w48,

@@ -1,9 +1,9 @@
-"""MobileNetV3 large and small, the reduced large one of Panoptic-DeepLab, and MobileNetV2.
+"""MobileNetV3 large, small and reduced as in Panoptic-DeepLab, MobileNetV2, EfficientNet-Lite0.
 
 Papers: arXiv:1905.02244 (tables 1 and 2; section 6.4 for the reduced last block),
-arXiv:1801.04381 (table 2) and arXiv:1911.10194. Widths are those of the papers, TensorFlow's slim,
-torchvision and timm; modules map one to one to timm's `conv_stem`, `blocks.S.I`, so its weights
-can be converted. The classifier is left out.
+arXiv:1801.04381 (table 2), arXiv:1911.10194 and arXiv:1905.11946 (table 1). Widths are those of
+the papers, TensorFlow's slim, torchvision and timm; modules map one to one to timm's `conv_stem`,
+`blocks.S.I`, so its weights can be converted. The classifier is left out.
 """
 
 from functools import partial
@@ -75,6 +75,17 @@ V2: tuple[Stage, ...] = (
     (1, (_r6(expanded=960, out=320),)),
 )
 """arXiv:1801.04381, table 2."""
+
+LITE0: tuple[Stage, ...] = (
+    (1, (_r6(expanded=32, out=16),)),
+    (2, (_r6(expanded=96, out=24), _r6(expanded=144, out=24))),
+    (2, (_r6(kernel=5, expanded=144, out=40), _r6(kernel=5, expanded=240, out=40))),
+    (2, (_r6(expanded=240, out=80), *(_r6(expanded=480, out=80),) * 2)),
+    (1, (_r6(kernel=5, expanded=480, out=112), *(_r6(kernel=5, expanded=672, out=112),) * 2)),
+    (2, (_r6(kernel=5, expanded=672, out=192), *(_r6(kernel=5, expanded=1152, out=192),) * 3)),
+    (1, (_r6(expanded=1152, out=320),)),
+)
+"""arXiv:1905.11946, table 1, without gates and with ReLU6 throughout: TensorFlow's tpu models."""
 
 
 class SqueezeExcite(nn.Module):
@@ -164,7 +175,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(Backbone):
-    """MobileNetV2 or V3 up to its last 1x1 convolution.
+    """MobileNetV2 or V3, or EfficientNet-Lite, up to its last 1x1 convolution.
 
     Args:
         stages: the table of units.
@@ -255,6 +266,15 @@ mobilenet_v2 = partial(
     activation=nn.ReLU6,
     last_channels=None,
     taps=(1, 2, 4),
+)
+efficientnet_lite0 = partial(
+    MobileNet,
+    stages=LITE0,
+    stem_channels=32,
+    activation=nn.ReLU6,
+    last_channels=None,
+    taps=(1, 2, 4),
+    norm_epsilon=SLIM_NORM_EPSILON,
 )
 mobilenet_v3_large = partial(MobileNet, stages=LARGE, last_channels=960, taps=(1, 2, 4))
 mobilenet_v3_small = partial(MobileNet, stages=SMALL, last_channels=576, taps=(0, 1, 3))
