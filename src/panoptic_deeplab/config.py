@@ -120,8 +120,14 @@ class DataConfig(Frozen):
         size: (H, W) of drawn scenes; "synthetic" only.
         train_images: number of drawn scenes before they repeat; "synthetic" only.
         val_images: number of held-out scenes; "synthetic" only.
-        balance: name of a field of the list's images, such as "image_type"; images of its rarer
-            values come up more often in training. Empty: all come up equally often.
+        balance: "classes": images that hold rare classes come up more often in training; or the
+            name of a field of the list's images, such as "image_type": images of its rarer values
+            do. Empty: all come up equally often.
+        long_side: images are resized so that their longer side has this many pixels, before
+            anything else, in training and validation; paper: 2177 on Mapillary Vistas. 0: never.
+        cache_mb: decoded training images kept in memory, up to this size in all, shared by the
+            workers; 0: none.
+        shuffle_window: images of tar shards are read shard by shard and shuffled among so many.
         workers: processes that decode and transform; 0: none, in the main process.
     """
 
@@ -137,6 +143,9 @@ class DataConfig(Frozen):
     train_images: Positive = 100_000
     val_images: Positive = 100
     balance: str = ""
+    long_side: Annotated[int, Field(ge=0)] = 0
+    cache_mb: Annotated[int, Field(ge=0)] = 0
+    shuffle_window: Positive = 1000
     workers: Annotated[int, Field(ge=0)] = 1
 
 
@@ -151,6 +160,9 @@ class AugmentConfig(Frozen):
         flip: mirror left to right with probability 0.5; paper.
         quarter_turns: also turn by a random multiple of 90 degrees and mirror top to bottom,
             for pictures without an up, as under a microscope.
+        focus: share of crops that are placed on a chosen segment; the paper places all anywhere.
+        focus_on: how that segment is chosen: a class by its rarity, then any of its segments
+            ("rare_classes"), or a thing by its smallness ("small_things").
         brightness: largest change, as a share of 255.
         contrast: largest change of the factor around 1.
         saturation: largest change of the factor around 1.
@@ -165,6 +177,8 @@ class AugmentConfig(Frozen):
     scale_step: Annotated[float, Field(gt=0)] = 0.1
     flip: bool = True
     quarter_turns: bool = False
+    focus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    focus_on: Literal["rare_classes", "small_things"] = "rare_classes"
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0

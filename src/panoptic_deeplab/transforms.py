@@ -2,12 +2,13 @@
 
 In: a `Sample` of any size and a NumPy generator, the only source of chance. Out: a `Sample` of
 exactly the size asked for, its segments counted anew, those that vanished dropped. The window is
-cut out before it is resized, so the work depends on the crop, not on the image.
+cut out before it is resized, so the work depends on the crop, not on the image. Where the window
+lies may be left to chance alone, or to a chosen segment (`data/focus.py`).
 
 Paper: arXiv:1911.10194, section 4.1 (random scale, crop and flip).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +60,8 @@ def augment(
     hue: float = 0.0,
     invert: float = 0.0,
     pad_color: tuple[int, int, int] = GREY,
+    long_side: int = 0,
+    focus: Callable[[PanopticMap, np.random.Generator], int | None] | None = None,
 ) -> Sample:
     """Draw one random version of a sample.
 
@@ -78,6 +81,10 @@ def augment(
         hue: largest turn of the colour circle, as a share of it.
         invert: probability of the negative.
         pad_color: RGB 0-255 outside the image; there the truth is void.
+        long_side: magnifications are relative to the image with a longer side of so many pixels;
+            0: to the image as it is.
+        focus: chooses the id of a segment of which the crop shall hold a pixel, or None to leave
+            the place to chance.
 
     Returns:
         (crop height, crop width), same `image_id`.
@@ -98,8 +105,11 @@ def augment(
     if flip and generator.integers(2):
         image, ids = image[:, ::-1], ids[:, ::-1]
     scale = draw_scale(generator, min_scale, max_scale, scale_step)
-    rows = draw_window(generator, image.shape[0], crop_size[0], scale)
-    columns = draw_window(generator, image.shape[1], crop_size[1], scale)
+    if long_side:
+        scale *= long_side / max(image.shape[:2])
+    y, x = draw_pixel(ids, focus(sample.panoptic, generator), generator) if focus else (None, None)
+    rows = draw_window(generator, image.shape[0], crop_size[0], scale, y)
+    columns = draw_window(generator, image.shape[1], crop_size[1], scale, x)
     matrix = draw_color_matrix(generator, brightness, contrast, saturation, hue, invert)
     image = crop_image(image, rows, columns, crop_size, pad_color, matrix)
     ids = crop_ids(ids, rows, columns, crop_size)
@@ -117,7 +127,26 @@ def draw_scale(generator: np.random.Generator, low: float, high: float, step: fl
     return low + step * int(generator.integers(count))
 
 
-def draw_window(generator: np.random.Generator, length: int, crop: int, scale: float) -> Window:
+def draw_pixel(
+    ids: SegmentMap, segment_id: int | None, generator: np.random.Generator
+) -> tuple[int, int] | tuple[None, None]:
+    """Any pixel of a segment as (y, x), each as likely; (None, None) if there is no segment."""
+    if segment_id is None:
+        return None, None
+    rows, columns = np.nonzero(ids == segment_id)
+    if not rows.size:
+        return None, None
+    place = int(generator.integers(rows.size))
+    return int(rows[place]), int(columns[place])
+
+
+def draw_window(
+    generator: np.random.Generator,
+    length: int,
+    crop: int,
+    scale: float,
+    inside: int | None = None,
+) -> Window:
     """Place the crop along one axis, or the image in the crop if it is smaller.
 
     Args:
@@ -125,6 +154,8 @@ def draw_window(generator: np.random.Generator, length: int, crop: int, scale: f
         length: of the source in pixels.
         crop: wanted length in pixels.
         scale: magnification; met to within half a pixel of the source.
+        inside: pixel of the source that the crop must hold; None: none. All places that hold it
+            are as likely, but for those that would reach over the image's edge.
 
     Example:
         >>> draw_window(np.random.default_rng(0), length=10, crop=20, scale=2.0)
@@ -134,7 +165,10 @@ def draw_window(generator: np.random.Generator, length: int, crop: int, scale: f
     if scaled <= crop:
         return Window(0, length, scaled, int(generator.integers(crop - scaled + 1)))
     taken = min(length, max(1, round(crop * length / scaled)))
-    return Window(int(generator.integers(length - taken + 1)), taken, crop, 0)
+    low, high = 0, length - taken
+    if inside is not None:
+        low, high = max(low, inside - taken + 1), min(high, inside)
+    return Window(low + int(generator.integers(high - low + 1)), taken, crop, 0)
 
 
 def crop_image(

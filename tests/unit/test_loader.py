@@ -82,7 +82,7 @@ def test_resuming_meets_the_same_batches() -> None:
     experiment = settings(plain=False)
     dataset = build_dataset(experiment.data, "train")
     unbroken = list(build_loader(dataset, experiment))
-    resumed = list(build_loader(dataset, experiment, first_step=4))
+    resumed = list(build_loader(dataset, experiment, start_step=4))
     assert len(unbroken) == 6
     assert len(resumed) == 2
     assert all(equal(a, b) for a, b in zip(unbroken[4:], resumed, strict=True))
@@ -92,8 +92,8 @@ def test_resuming_meets_the_same_batches() -> None:
 def test_any_number_of_workers(workers: int) -> None:
     alone, helped = settings(plain=False), settings(plain=False, workers=workers)
     dataset = build_dataset(alone.data, "train")
-    expected = list(build_loader(dataset, alone, first_step=2))
-    got = list(build_loader(dataset, helped, first_step=2))
+    expected = list(build_loader(dataset, alone, start_step=2))
+    got = list(build_loader(dataset, helped, start_step=2))
     assert all(equal(a, b) for a, b in zip(expected, got, strict=True))
 
 
@@ -175,3 +175,82 @@ def test_rare_kinds_come_up_more_often() -> None:
     assert sorted(one_epoch) == [*range(9), 9, 9, 9]
     with pytest.raises(ValueError, match="drawn scenes are all of one kind"):
         build_loader(Numbered(10), balanced)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_each_batch(world: int) -> None:
+    experiment = settings(plain=False)
+    dataset = build_dataset(experiment.data, "train")
+    whole = list(build_loader(dataset, experiment, 3))
+    parts = [list(build_loader(dataset, experiment, 3, rank=r, world=world)) for r in range(world)]
+    for step, batch in enumerate(whole):
+        images = torch.cat([part[step].image for part in parts])
+        centers = torch.cat([part[step].targets.center for part in parts])
+        assert torch.equal(images, batch.image)
+        assert torch.equal(centers, batch.targets.center)
+    assert all(len(part) == 3 for part in parts)
+
+
+def test_batches_that_cannot_be_shared() -> None:
+    with pytest.raises(ValueError, match=r"number of processes, got 4 for 3\. Use 6"):
+        build_loader(Numbered(3), settings(), rank=0, world=3)
+    with pytest.raises(ValueError, match="rank must be from 0 to 1"):
+        build_loader(Numbered(3), settings(), rank=2, world=2)
+
+
+def with_data(experiment: Experiment, **changes: object) -> Experiment:
+    data = experiment.data.model_copy(update=changes)
+    return experiment.model_copy(update={"data": data})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cache_changes_nothing(workers: int) -> None:
+    experiment = settings(plain=False, workers=workers)
+    dataset = build_dataset(experiment.data, "train")
+    expected = list(build_loader(dataset, settings(plain=False)))
+    cached = list(build_loader(dataset, with_data(experiment, cache_mb=1)))
+    assert all(equal(a, b) for a, b in zip(expected, cached, strict=True))
+
+
+def test_crops_on_rare_classes_are_repeatable() -> None:
+    experiment = settings(plain=False)
+    focused = experiment.augment.model_copy(update={"focus": 1.0, "crop_size": (17, 17)})
+    experiment = experiment.model_copy(update={"augment": focused})
+    dataset = build_dataset(experiment.data, "train")
+    one, two = (list(build_loader(dataset, experiment)) for _ in range(2))
+    assert all(equal(a, b) for a, b in zip(one, two, strict=True))
+    unfocused = experiment.augment.model_copy(update={"focus": 0.0})
+    other = list(build_loader(dataset, experiment.model_copy(update={"augment": unfocused})))
+    assert not all(equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_images_of_rare_classes_come_up_more_often() -> None:
+    class Rare(Numbered):
+        def __getitem__(self, index: int, /) -> Sample:
+            sample = super().__getitem__(index)
+            if index == 4:
+                segment = Segment(1, LABELS.thing_ids[1], 64)
+                ids = sample.panoptic.segment_map
+                return Sample(sample.image, PanopticMap(ids, (segment,)), sample.image_id)
+            return sample
+
+    chosen = with_data(settings(iterations=3, batch=4), balance="classes")
+    assert sorted(numbers(list(build_loader(Rare(10), chosen)))) == [
+        *range(4),
+        4,
+        4,
+        4,
+        *range(5, 10),
+    ]
+
+
+def test_shards_are_read_one_after_the_other() -> None:
+    class Sharded(Numbered):
+        @property
+        def shards(self) -> list[int]:
+            return [i // 4 for i in range(self.count)]
+
+    chosen = with_data(settings(iterations=3, batch=4), shuffle_window=4)
+    drawn = numbers(list(build_loader(Sharded(12), chosen)))
+    assert sorted(drawn) == list(range(12))
+    assert all(len({n // 4 for n in drawn[i : i + 4]}) == 1 for i in (0, 4, 8))

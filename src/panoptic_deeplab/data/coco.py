@@ -86,6 +86,10 @@ class CocoPanoptic:
         """
         return self._read(self._images, self._list.entries[index].file_name)
 
+    def listed_segments(self, index: int, /) -> tuple[Segment, ...]:
+        """An image's segments as the list has them, without reading the image; area -1: none."""
+        return self._list.segments_of(self._list.entries[index])
+
     def image_field(self, field: str) -> dict[str, str]:
         """What the list says of each image under a name such as "image_type", by image id.
 

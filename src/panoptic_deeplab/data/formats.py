@@ -22,6 +22,7 @@ from panoptic_deeplab.data import (
 )
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.data.format import Format, Overlap, Source
+from panoptic_deeplab.data.resized import Resized
 from panoptic_deeplab.labels import near_names
 
 Role = Literal["train", "val"]
@@ -131,7 +132,9 @@ def build_dataset(config: DataConfig, role: Role) -> PanopticDataset:
             "FOLDER."
         )
     name = recognise(config.root).name if config.format == AUTO else config.format
-    return DATASETS[name].open(source_of(config, role))
+    dataset = DATASETS[name].open(source_of(config, role))
+    # In training the factor goes into the random scale instead, see `transforms.augment`.
+    return Resized(dataset, config.long_side) if config.long_side and role == "val" else dataset
 
 
 def source_of(config: DataConfig, role: Role) -> Source:

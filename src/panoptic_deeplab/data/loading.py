@@ -5,11 +5,8 @@ random changes and all, depends on the seed and p alone: a resumed run meets the
 one would have met, with any number of workers.
 """
 
-import math
 import signal
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,9 +16,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.data.cache import CachedDataset
+from panoptic_deeplab.data.focus import Focus
+from panoptic_deeplab.data.frequencies import class_areas, class_weights
+from panoptic_deeplab.data.order import epoch_order, repeats, repeats_by_class, shard_order
 from panoptic_deeplab.structures import Batch
 from panoptic_deeplab.targets import make_targets
 from panoptic_deeplab.transforms import augment
+
+BY_CLASS = "classes"
+"""Value of `data.balance` that goes by the classes images hold, not by a field of the list."""
 
 # Two streams of chance per seed, so that the order of images says nothing about their crops.
 _ORDER, _AUGMENT = 0, 1
@@ -62,10 +66,18 @@ class TrainingSet(Dataset[Batch]):
                 "Training needs at least one image, the training split has none. Check data.root "
                 "and data.train_split."
             )
+        data, self._augment = experiment.data, experiment.augment.model_dump()
+        share, rule = self._augment.pop("focus"), self._augment.pop("focus_on")
+        self._focus = _focus(dataset, share, rule)
+        self._epoch = _indices(dataset, data.balance)
+        shards = getattr(dataset, "shards", None)
+        self._shards = None if shards is None else np.asarray(shards, np.int64)[self._epoch]
+        self._window, self._long_side = data.shuffle_window, data.long_side
+        self._orders: dict[int, NDArray[np.int64]] = {}
         self._dataset = dataset
-        self._epoch = _indices(dataset, experiment.data.balance)
+        if data.cache_mb:
+            self._dataset = CachedDataset(dataset, data.cache_mb, data.workers)
         self._seed = experiment.run.seed
-        self._augment = experiment.augment.model_dump()
         self._pad_color = _whole(experiment.model.pixel_mean)
         self._targets = experiment.targets.model_dump()
         self._length = experiment.schedule.iterations * experiment.schedule.batch_size
@@ -81,37 +93,76 @@ class TrainingSet(Dataset[Batch]):
             UnreadableImage: naming the file.
         """
         epoch, place = divmod(position, len(self._epoch))
-        index = int(self._epoch[_order(self._seed, epoch, len(self._epoch))[place]])
+        index = int(self._epoch[self._order(epoch)[place]])
         generator = np.random.default_rng((self._seed, _AUGMENT, position))
         try:
             sample = self._dataset[index]
         except (ValueError, OSError) as error:
             raise UnreadableImage(str(error)) from error
-        sample = augment(sample, generator, pad_color=self._pad_color, **self._augment)
+        sample = augment(
+            sample,
+            generator,
+            pad_color=self._pad_color,
+            long_side=self._long_side,
+            focus=self._focus,
+            **self._augment,
+        )
         assert sample.panoptic is not None, "augment refuses images without truth"
         targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
         image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
         return Batch(torch.from_numpy(image), targets)
 
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Of an epoch; the last two are remembered, since a batch may lie across two."""
+        if epoch not in self._orders:
+            seed = (self._seed, _ORDER, epoch)
+            order = (
+                epoch_order(seed, len(self._epoch))
+                if self._shards is None
+                else shard_order(seed, self._shards, self._window)
+            )
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
 
 def build_loader(
-    dataset: PanopticDataset, experiment: Experiment, first_step: int = 0
+    dataset: PanopticDataset,
+    experiment: Experiment,
+    start_step: int = 0,
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> DataLoader[Batch]:
-    """Batches of the steps from `first_step` to the last one, in order.
+    """Batches of the steps from `start_step` to the last one, in order.
 
-    Step s holds the positions s * B to s * B + B - 1 of the stream.
+    Step s holds the positions s * B to s * B + B - 1 of the stream, whatever the number of
+    processes and workers; of `world` processes each gets an equal slice of it, in their order.
 
     Args:
         dataset: the training split.
-        experiment: batch size, steps, seed, augmentation, targets, workers.
-        first_step: 0, or the step to resume at.
+        experiment: batch size of all processes together, steps, seed, augmentation, targets,
+            workers of each process.
+        start_step: 0, or the step to resume at.
+        rank: which of the processes this is, from 0.
+        world: number of processes.
+
+    Raises:
+        ValueError: as `TrainingSet`, or if the batch cannot be divided evenly.
     """
-    stream = TrainingSet(dataset, experiment)
+    if not 0 <= rank < world:
+        raise ValueError(f"rank must be from 0 to {world - 1} among {world} processes, got {rank}.")
     batch_size, workers = experiment.schedule.batch_size, experiment.data.workers
+    if batch_size % world:
+        raise ValueError(
+            f"schedule.batch_size must be a multiple of the number of processes, got {batch_size} "
+            f"for {world}. Use {-(-batch_size // world) * world}."
+        )
+    stream = TrainingSet(dataset, experiment)
     return DataLoader(
         stream,
-        batch_size=batch_size,
-        sampler=_Rest(first_step * batch_size, len(stream)),
+        batch_size=batch_size // world,
+        sampler=_Share(start_step * batch_size, len(stream), batch_size, rank, world),
         num_workers=workers,
         worker_init_fn=_begin_worker,
         prefetch_factor=_PREFETCH if workers else None,
@@ -120,17 +171,18 @@ def build_loader(
     )
 
 
-class _Rest(Sampler[int]):
-    """Positions from the first to the end, in order."""
+class _Share(Sampler[int]):
+    """Positions of one process: its slice of each batch from the first position to the end."""
 
-    def __init__(self, first: int, end: int) -> None:
-        self._positions = range(first, end)
+    def __init__(self, first: int, end: int, batch_size: int, rank: int, world: int) -> None:
+        self._starts = range(first, end, batch_size)
+        self._slice = range(rank * batch_size // world, (rank + 1) * batch_size // world)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._positions)
+        return (start + place for start in self._starts for place in self._slice)
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._starts) * len(self._slice)
 
 
 def _indices(dataset: PanopticDataset, field: str) -> NDArray[np.int64]:
@@ -138,34 +190,28 @@ def _indices(dataset: PanopticDataset, field: str) -> NDArray[np.int64]:
     count = len(dataset)
     if not field:
         return np.arange(count)
+    if field == BY_CLASS:
+        return np.repeat(np.arange(count), repeats_by_class(class_areas(dataset, range(count))))
     if not hasattr(dataset, "image_field"):
         raise ValueError(
             f"data.balance={field!r} needs a data set whose list says of what kind each image is; "
-            "drawn scenes are all of one kind. Leave it empty."
+            f"drawn scenes are all of one kind. Leave it empty, or use {BY_CLASS!r}."
         )
     kinds = dataset.image_field(field)
     own = [kinds[dataset.image_id(i)] for i in range(count)]
     return np.repeat(np.arange(count), repeats(own))
 
 
-def repeats(kinds: Sequence[str]) -> NDArray[np.int64]:
-    """How often each image comes up in an epoch, by the kinds of all images.
-
-    A kind's images are repeated by the square root of how much rarer it is than the commonest
-    kind, rounded, as in arXiv:1908.03195, section 5 (repeat factor sampling).
-
-    Example:
-        >>> repeats(["dark"] * 9 + ["white"]).tolist()
-        [1, 1, 1, 1, 1, 1, 1, 1, 1, 3]
-    """
-    counts = Counter(kinds)
-    most = max(counts.values())
-    return np.array([round(math.sqrt(most / counts[kind])) for kind in kinds], np.int64)
-
-
-@lru_cache(maxsize=2)  # a batch may lie across two epochs
-def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
+def _focus(dataset: PanopticDataset, share: float, rule: str) -> Focus | None:
+    """What chooses the segments that crops are placed on; None if nothing does."""
+    if not share:
+        return None
+    num_classes = dataset.labels.num_classes
+    things = np.isin(np.arange(num_classes), dataset.labels.thing_ids)
+    weights = class_weights(dataset) if rule == "rare_classes" else np.ones(num_classes)
+    return Focus(
+        share, "rare_classes" if rule == "rare_classes" else "small_things", weights, things
+    )
 
 
 def _whole(color: tuple[float, float, float]) -> tuple[int, int, int]:
