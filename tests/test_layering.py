@@ -57,6 +57,7 @@ FLOORS: dict[str, int] = {
     "family_docs": 3,
     "weights_docs": 3,
     "bench": 3,
+    "doctor": 3,
     "demo": 3,
     "train": 3,
     "terminal": 4,

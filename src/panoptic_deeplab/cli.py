@@ -16,6 +16,7 @@ from rich.console import Console
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.commands.bench import bench
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
+from panoptic_deeplab.commands.data_check import DataCheck, check_data
 from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
 from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
 from panoptic_deeplab.commands.data_submit import DataSubmit, submit_data
@@ -116,6 +117,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "evaluate": (Evaluate, run_evaluate),
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
+    "data check": (DataCheck, check_data),
     "data convert": (DataConvert, convert_data),
     "data compare": (DataCompare, compare_data),
     "data submit": (DataSubmit, submit_data),

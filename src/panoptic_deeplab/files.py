@@ -7,6 +7,10 @@ before, untouched. Checkpoints, result lists and anything else that is read back
 import json
 import os
 import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +67,33 @@ def make_folder(path: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise PermissionError(f"The folder {path} cannot be written. Choose another place.")
     return path
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Write a folder in one step: beside its place first, then moved into it.
+
+    Args:
+        target: must be empty or missing; its parent is made.
+
+    Yields:
+        The folder to write into, which has the target's name; after an error nothing is left.
+
+    Raises:
+        ValueError: if the target holds files.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(
+            f"{target}: expected an empty or a new folder for the result, got one "
+            "with files in it. Choose another place."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        (part / target.name).mkdir()
+        yield part / target.name
+        if target.exists():
+            target.rmdir()
+        (part / target.name).rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # made above, by a name of its own

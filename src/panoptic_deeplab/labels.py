@@ -19,6 +19,10 @@ MAX_CLASSES = 255
 """Class ids travel as uint8 and `IGNORED` takes one value."""
 
 
+class UnknownClassError(ValueError):
+    """A number in a data set's files that is of no class."""
+
+
 def near_names(name: str, known: Sequence[str]) -> str:
     """Say which known names resemble an unknown one, as the end of an error message.
 
@@ -126,14 +130,14 @@ class LabelSpace:
         """Translate the number used in a data set's files.
 
         Raises:
-            ValueError: if the label space has no class with that number.
+            UnknownClassError: a ValueError, if the label space has no class with that number.
         """
         try:
             return self._class_ids[dataset_id]
         except KeyError:
             known = ", ".join(f"{c.dataset_id} {c.name}" for c in self.classes[:12])
             more = ", ..." if self.num_classes > 12 else ""
-            raise ValueError(
+            raise UnknownClassError(
                 f"Unknown class id {dataset_id}: label space {self.name!r} has {known}{more}. "
                 "Add the class to the data set's categories or correct the annotation."
             ) from None

@@ -7,8 +7,12 @@ stands alone is a group, which becomes a crowd segment. Source: cityscapesScript
 """
 
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from panoptic_deeplab.data.class_tables import read_table
 from panoptic_deeplab.data.examples import Examples, write_samples
@@ -20,7 +24,12 @@ from panoptic_deeplab.data.file_set import (
     number_instances,
     paint_values,
 )
-from panoptic_deeplab.data.format import Format, Source
+from panoptic_deeplab.data.format import (
+    Format,
+    MissingLabelsError,
+    MissingPictureError,
+    Source,
+)
 from panoptic_deeplab.data.id_images import encode_numbers, read_numbers
 from panoptic_deeplab.data.pictures import PictureFile
 from panoptic_deeplab.files import write_whole
@@ -32,6 +41,9 @@ DIVISOR = 1000
 
 STEM = re.compile(r"[^_]+_\d{6}_\d{6}")
 """An image's name: city, sequence, frame."""
+
+_VOID_WITH_INSTANCES = ("caravan", "trailer")
+"""Classes that are not evaluated but have instances; source: cityscapesScripts, labels.py."""
 
 _PICTURE, _TRUTH = "_leftImg8bit.png", "_instanceIds.png"
 
@@ -60,44 +72,70 @@ def open_cityscapes(source: Source, truth: str = "") -> FileSet:
     found = {p.name.removesuffix(_PICTURE): p for p in sorted(pictures.glob(f"*/*{_PICTURE}"))}
     ending = f"_{kind}{_TRUTH}"
     truths = {p.name.removesuffix(ending): p for p in sorted(labels.glob(f"*/*{ending}"))}
-    lonely = sorted(set(truths) - set(found))
-    if lonely:
-        raise FileNotFoundError(
-            f"{truths[lonely[0]]}: expected its picture {lonely[0]}{_PICTURE} below {pictures}, "
-            "found none. Restore it, or remove the labels."
+    for stem in sorted(set(truths) - set(found)):
+        source.refuse(
+            MissingPictureError(
+                f"{truths[stem]}: expected its picture {stem}{_PICTURE} below {pictures}, "
+                "found none. Restore it, or remove the labels."
+            )
         )
-    without = sorted(set(found) - set(truths))
-    if without and truths:
-        raise FileNotFoundError(
-            f"{found[without[0]]}: expected its labels {without[0]}{ending} below {labels}, found "
-            f"none, as for {len(without)} pictures in all. Restore them, or remove the pictures."
+    without = sorted(set(found) - set(truths)) if truths else []
+    for stem in without:
+        source.refuse(
+            MissingLabelsError(
+                f"{found[stem]}: expected its labels {stem}{ending} below {labels}, found none, "
+                f"as for {len(without)} pictures in all. Restore them, or remove the pictures."
+            )
         )
-    entries = [Entry(stem, str(found[stem]), str(truths[stem])) for stem in sorted(truths)]
-    return FileSet(read_table("cityscapes").labels, entries, decode_instance_ids, origin=labels)
+    entries = [
+        Entry(stem, str(found[stem]), str(truths[stem]))
+        for stem in sorted(set(truths) & set(found))
+    ]
+    return FileSet(read_table("cityscapes").labels, entries, InstanceIds(), origin=labels)
 
 
-def decode_instance_ids(entry: Entry, size: Size) -> PanopticMap:
-    """Read an `_instanceIds.png`.
+@dataclass(frozen=True)
+class InstanceIds:
+    """Decodes `_instanceIds.png`; see `ValueDecoder`."""
 
-    Raises:
-        ValueError: naming the file and the value, if it is of no class.
-    """
-    return map_from_values(read_numbers(entry.truth), partial(_identify, entry.truth))
+    divisor = DIVISOR
+    classes_alone = True
 
+    def __call__(self, entry: Entry, size: Size) -> PanopticMap:
+        """Read one.
 
-def _identify(name: str, value: int) -> tuple[int, int, bool] | None:
-    table = read_table("cityscapes")
-    number = value // DIVISOR if value >= DIVISOR else value
-    if number in table.void:
-        return None
-    try:
-        class_id = table.labels.class_id(number)
-    except ValueError as error:
-        raise ValueError(f"{name} (segment {value}): {error}") from error
-    is_thing = table.labels.is_thing(class_id)
-    if not is_thing:
-        return number, class_id, False
-    return value, class_id, value < DIVISOR
+        Raises:
+            ValueError: naming the file and the value, if it is of no class.
+        """
+        return map_from_values(self.values(entry), partial(self.identify, entry.truth))
+
+    def values(self, entry: Entry) -> NDArray[np.int32]:
+        """What the file holds."""
+        return read_numbers(entry.truth)
+
+    def identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+        """(segment id, class_id, is_crowd) of a value; None if it is void."""
+        table = read_table("cityscapes")
+        number = value // DIVISOR if value >= DIVISOR else value
+        if number in table.void:
+            return None
+        try:
+            class_id = table.labels.class_id(number)
+        except ValueError as error:
+            raise ValueError(f"{name} (segment {value}): {error}") from error
+        is_thing = table.labels.is_thing(class_id)
+        if not is_thing:
+            return number, class_id, False
+        return value, class_id, value < DIVISOR
+
+    def explains(self, value: int) -> bool:
+        """Whether a value is of a known class, and of an instance only where its class has any."""
+        table = read_table("cityscapes")
+        number = value // DIVISOR if value >= DIVISOR else value
+        if number in table.void:
+            return value < DIVISOR or table.void[number] in _VOID_WITH_INSTANCES
+        known = {c.dataset_id: c.is_thing for c in table.labels.classes}
+        return number in known and (known[number] or value < DIVISOR)
 
 
 class CityscapesWriter:

@@ -185,7 +185,7 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
         FileNotFoundError: saying what was looked for where.
         ValueError: if several files fit, or as `CocoPanoptic`.
     """
-    store, listing = _find_list(Path(root), split)
+    store, listing = find_panoptic_list(Path(root), split)
     place = Place(store, listing)
     listed = PurePosixPath(listing).stem  # panoptic_val2017
     name = place.parent.parent.name.removesuffix(".tar").removesuffix(f"_{split}")
@@ -254,7 +254,13 @@ def _read_list_file(where: str | Path | Place) -> bytes:
         ) from error
 
 
-def _find_list(root: Path, split: str) -> tuple[Store, str]:
+def find_panoptic_list(root: Path, split: str) -> tuple[Store, str]:
+    """Where the list of a split lies: in what, and under which name.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if there are several.
+    """
     store = open_store(root)
     found = _lists_in(store, split)
     if not found and root.is_dir():
@@ -292,8 +298,13 @@ def _ending(split: str) -> str:
     return rf"[_-]{re.escape(split)}(\d{{4}})?$"
 
 
+def picture_folders(folders: tuple[str, ...]) -> list[str]:
+    """Where pictures may lie, in this order, as folders or as tars."""
+    return [*folders, *(f"images/{name}" for name in folders), "images"]
+
+
 def _find_images(base: Place, folders: tuple[str, ...], example: str) -> Place:
-    tried = [*folders, *(f"images/{name}" for name in folders), "images"]
+    tried = picture_folders(folders)
     for name in tried:
         if base.below(name).has(example):
             return base.below(name)

@@ -24,7 +24,7 @@ from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment
 
-_ADE_FOLDERS = {"train": "training", "val": "validation"}
+ADE_FOLDERS = {"train": "training", "val": "validation"}
 
 
 class CocoSplitWriter:
@@ -96,7 +96,7 @@ class AdePanopticWriter:
     """
 
     def __init__(self, root: Path, split: str, labels: LabelSpace) -> None:
-        self._folder = root / "images" / _ADE_FOLDERS.get(split, split)
+        self._folder = root / "images" / ADE_FOLDERS.get(split, split)
         self._writer = CocoPanopticWriter(root, labels, name=f"ade20k_panoptic_{split}")
 
     def add(self, sample: Sample, picture: PictureFile) -> str:
@@ -119,21 +119,14 @@ def open_cityscapes_panoptic(source: Source) -> CocoPanoptic:
         FileNotFoundError: if list, PNGs or pictures are missing.
         ValueError: if the list is faulty.
     """
-    lists = _cityscapes_lists(source.root, source.split_names)
+    lists = cityscapes_lists(source.root, source.split_names)
     if not lists:
         raise FileNotFoundError(
             f"{source.root}: expected gtFine/cityscapes_panoptic_{source.split}.json, found none. "
             "Make it with cityscapesScripts, or read the data as 'cityscapes'."
         )
-    above = lists[0].parent.parent
-    folders = [
-        base / split
-        for base in (source.root / "leftImg8bit", above / "leftImg8bit", lists[0].parent)
-        for split in (*source.split_names, "")
-    ]
-    folders = [f for f in folders if f.is_dir()]
-    for pictures in folders:
-        name_of = _naming_in(pictures)
+    for pictures in picture_places(source, lists[0]):
+        name_of = naming_in(pictures)
         if name_of is not None:
             break
     else:
@@ -142,13 +135,24 @@ def open_cityscapes_panoptic(source: Source) -> CocoPanoptic:
             "Unpack the download of Cityscapes there."
         )
     pngs = lists[0].with_suffix("")
-    prepare = partial(_completed, "_trainId" in lists[0].stem)
+    prepare = partial(completed, "_trainId" in lists[0].stem)
     return CocoPanoptic(
         pictures, lists[0], pngs, name="cityscapes", picture_name=name_of, prepare=prepare
     )
 
 
-def _completed(with_train_ids: bool, content: bytes) -> bytes:
+def picture_places(source: Source, listed: Path) -> list[Path]:
+    """Folders in which the pictures of a generated list may lie, in the order to look."""
+    above = listed.parent.parent
+    folders = [
+        base / split
+        for base in (source.root / "leftImg8bit", above / "leftImg8bit", listed.parent)
+        for split in (*source.split_names, "")
+    ]
+    return [f for f in folders if f.is_dir()]
+
+
+def completed(with_train_ids: bool, content: bytes) -> bytes:
     """Add images and categories where a list has annotations alone, as deeplab2's test data do."""
     try:
         whole = json.loads(content)
@@ -178,13 +182,22 @@ def open_ade20k(source: Source) -> CocoPanoptic:
         FileNotFoundError: if list, PNGs or pictures are missing.
         ValueError: if the list is faulty.
     """
+    listed, split = find_ade_list(source)
+    folder = listed.parent / "images" / ADE_FOLDERS.get(split, split)
+    return CocoPanoptic(folder, listed, listed.with_suffix(""), name="ade20k")
+
+
+def find_ade_list(source: Source) -> tuple[Path, str]:
+    """The panoptic list of a split, and what the split is called in its name.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     for base in (source.root, source.root / "ADEChallengeData2016"):
         for split in source.split_names:
             listed = base / f"ade20k_panoptic_{split}.json"
-            if not listed.is_file():
-                continue
-            folder = base / "images" / _ADE_FOLDERS.get(split, split)
-            return CocoPanoptic(folder, listed, listed.with_suffix(""), name="ade20k")
+            if listed.is_file():
+                return listed, split
     raise FileNotFoundError(
         f"{source.root}: expected ade20k_panoptic_{source.split}.json beside the folder images, "
         "found none. Make it with the preparation script of your ADE20K download, or check the "
@@ -209,7 +222,7 @@ _OTHERS = ("panoptic_2018", "panoptic_2020", "panoptic_coco_categories")
 
 def detect_cityscapes_panoptic(root: Path) -> str | None:
     """Know it by the name that cityscapesScripts gives the list."""
-    found = _cityscapes_lists(root, ("*",))
+    found = cityscapes_lists(root, ("*",))
     return str(found[0].relative_to(root)) if found else None
 
 
@@ -221,7 +234,8 @@ def detect_ade20k(root: Path) -> str | None:
     return None
 
 
-def _cityscapes_lists(root: Path, splits: tuple[str, ...]) -> list[Path]:
+def cityscapes_lists(root: Path, splits: tuple[str, ...]) -> list[Path]:
+    """Generated lists of any of the splits, those with label ids first."""
     return [
         path
         for split in splits
@@ -231,7 +245,7 @@ def _cityscapes_lists(root: Path, splits: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def _naming_in(folder: Path) -> Callable[[ImageEntry], str] | None:
+def naming_in(folder: Path) -> Callable[[ImageEntry], str] | None:
     """How pictures lie in a folder: below their cities, or directly; None if not at all."""
     if next(folder.glob("*/*_leftImg8bit.png"), None) is not None:
         return _picture_in_city

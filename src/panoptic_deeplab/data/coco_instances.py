@@ -73,7 +73,7 @@ class CocoInstances(FileSet):
         ordered = tuple(classes[n] for n in sorted(classes))
         labels, rest = with_rest(LabelFile(LabelSpace(pictures.parent.name or "coco", ordered)))
         keys = {str(number): number for number in things.images}
-        decode = Flattened(_Objects(tuple(lists), keys), labels, rest, overlap or Overlap())
+        decode = Flattened(ObjectLists(tuple(lists), keys), labels, rest, overlap or Overlap())
         entries = [
             Entry(image_name(number, name), str(pictures / name), str(number))
             for number, (name, _) in things.images.items()
@@ -82,13 +82,14 @@ class CocoInstances(FileSet):
 
 
 @dataclass(frozen=True)
-class _Objects:
+class ObjectLists:
     """Regions of an entry, from one list or two."""
 
     lists: tuple[InstanceList, ...]
     keys: dict[str, int | str]
 
     def __call__(self, entry: Entry, size: Size, labels: LabelSpace) -> list[Region]:
+        """Read those of an image of (height, width)."""
         number = self.keys[entry.truth]
         regions = []
         for source in self.lists:
@@ -195,9 +196,18 @@ def open_coco_instances(source: Source) -> CocoInstances:
     stuff = (
         read_instances(beside) if path.name.startswith("instances_") and beside.is_file() else None
     )
-    example = next(iter(things.images.values()), ("", None))[0]
-    folder = picture_folder(source, path, example)
+    folder = _folder_of_first(source, path, [name for name, _ in things.images.values()])
     return CocoInstances(folder, things, stuff, source.overlap)
+
+
+def _folder_of_first(source: Source, path: Path, names: list[str]) -> Path:
+    """The folder of the first picture; where faults are collected, of the first that is there."""
+    for name in names[: 50 if source.faults is not None else 0]:
+        try:
+            return picture_folder(source, path, name)
+        except FileNotFoundError:
+            continue
+    return picture_folder(source, path, names[0] if names else "")
 
 
 def find_list(source: Source) -> Path:

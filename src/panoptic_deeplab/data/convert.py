@@ -4,8 +4,6 @@ The result appears whole: it is written beside its place and moved there at the 
 target cannot hold is counted per class by comparing what was read with what can be read back.
 """
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from panoptic_deeplab.data.format import Format, Source
 from panoptic_deeplab.data.overlaps import Flattened
 from panoptic_deeplab.data.pictures import picture_of
 from panoptic_deeplab.data.relabel import Relabelled, match_classes
+from panoptic_deeplab.files import whole_folder
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.structures import Sample
 
@@ -87,24 +86,11 @@ def convert(
         ValueError: if the target is not empty, classes have no counterpart, or an image cannot be
             written; nothing is left behind.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(
-            f"{target}: expected an empty or a new folder for the result, got one "
-            "with files in it. Choose another place."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     result = Conversion()
-    try:
+    with whole_folder(target) as folder:
         for split, dataset in datasets.items():
             seen = _seen_by(dataset, format_, rename or {}, drop, result)
-            _write(dataset, seen, part / target.name, split, format_, result, progress)
-        (part / target.name).mkdir(exist_ok=True)
-        if target.exists():
-            target.rmdir()
-        (part / target.name).rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)  # made above, by a name of its own
+            _write(dataset, seen, folder, split, format_, result, progress)
     return result
 
 

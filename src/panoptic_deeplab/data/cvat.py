@@ -16,7 +16,7 @@ import numpy as np
 
 from panoptic_deeplab.data.examples import Examples, write_samples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
-from panoptic_deeplab.data.format import ALIASES, Format, Source
+from panoptic_deeplab.data.format import ALIASES, Format, MissingPictureError, Source
 from panoptic_deeplab.data.label_file import (
     FILE,
     LabelFile,
@@ -89,7 +89,12 @@ def open_cvat(source: Source) -> FileSet:
         LabelSpace(source.root.resolve().name, labels_listed)
     )
     labels, rest = with_rest(found, name=source.root / FILE)
-    entries = [_entry(image, path, i) for i, image in enumerate(images)]
+    entries = []
+    for i, image in enumerate(images):
+        try:
+            entries.append(_entry(image, path, i))
+        except MissingPictureError as error:
+            source.refuse(error)
     decode = Flattened(_Shapes(tuple(images)), labels, rest, source.overlap)
     return FileSet(labels, entries, decode, origin=path)
 
@@ -184,7 +189,7 @@ def _entry(image: Listed, path: Path, place: int) -> Entry:
     tried = [b / folder / parts for b in bases for folder in (*PICTURES, "")]
     found = next((p for p in tried if p.is_file()), None)
     if found is None:
-        raise FileNotFoundError(
+        raise MissingPictureError(
             f"{image.where}: expected the picture in {path.parent}/images or beside the list, "
             "found none. Export the task with its images, or put them there."
         )

@@ -7,6 +7,7 @@ into a map; the rest is here. Names are kept as text, so a hundred thousand entr
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, coun
 Size = tuple[int, int]
 
 _TABLE = 2**20  # up to here a table of all numbers costs less than a search in those that occur
+
+
+class SizeMismatchError(ValueError):
+    """Labels that are larger or smaller than their picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,38 @@ class Entry:
     image_id: str
     image: str
     truth: str
+
+
+@runtime_checkable
+class ValueDecoder(Protocol):
+    """Decodes images of numbers, each of which is one segment: class * divisor + instance.
+
+    Attributes:
+        divisor: of the numbers.
+        classes_alone: a number below the divisor is a class.
+    """
+
+    @property
+    def divisor(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def classes_alone(self) -> bool:
+        """See above."""
+        ...
+
+    def values(self, entry: Entry) -> NDArray[np.int32]:
+        """The numbers of an entry, (H, W)."""
+        ...
+
+    def identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+        """(segment id, class_id, is_crowd) of a number; None if it is void."""
+        ...
+
+    def explains(self, value: int) -> bool:
+        """Whether a number is of a known class, and of an instance only where there are any."""
+        ...
 
 
 class FileSet:
@@ -113,9 +150,11 @@ class FileSet:
         return Sample(image, panoptic, entry.image_id)
 
 
-def size_mismatch(truth: str, size: Size, image: str, shape: tuple[int, ...] | Size) -> ValueError:
+def size_mismatch(
+    truth: str, size: Size, image: str, shape: tuple[int, ...] | Size
+) -> SizeMismatchError:
     """The error of labels that are larger or smaller than their picture."""
-    return ValueError(
+    return SizeMismatchError(
         f"{truth}: expected the size of its picture {image}, {shape[0]}x{shape[1]} (height x "
         f"width), got {size[0]}x{size[1]}. Check that both belong together and that the picture "
         "is not meant to be turned."

@@ -37,6 +37,14 @@ class Overlap:
     priority: tuple[str, ...] = ()
 
 
+class MissingPictureError(FileNotFoundError):
+    """Labels whose picture is not there."""
+
+
+class MissingLabelsError(FileNotFoundError):
+    """A picture whose labels are not there."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set lies, and which part of it is wanted.
@@ -47,6 +55,8 @@ class Source:
         val_fraction: share held out as "val" where the data come without splits.
         split_seed: which images these are.
         overlap: who gets pixels that several instances claim.
+        faults: None: the first picture or label file without its counterpart is an error. A
+            list: such errors are collected there, and those files left out.
     """
 
     root: Path
@@ -54,6 +64,13 @@ class Source:
     val_fraction: float = 0.2
     split_seed: int = 0
     overlap: Overlap = field(default_factory=Overlap)
+    faults: list[Exception] | None = None
+
+    def refuse(self, error: Exception) -> None:
+        """Raise an error, or collect it where errors are collected."""
+        if self.faults is None:
+            raise error
+        self.faults.append(error)
 
     @property
     def split_names(self) -> tuple[str, ...]:

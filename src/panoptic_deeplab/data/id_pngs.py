@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from panoptic_deeplab.data.coco_writer import encode_ids
 from panoptic_deeplab.data.examples import Examples, write_samples
@@ -51,6 +52,7 @@ class IdPngs:
 
     labels: LabelSpace
     divisor: int
+    classes_alone = False
 
     def __call__(self, entry: Entry, size: Size) -> PanopticMap:
         """Read one.
@@ -58,10 +60,20 @@ class IdPngs:
         Raises:
             ValueError: naming the file and the id, if it is of no class.
         """
-        values = read_numbers(entry.truth, with_rgb=True)
-        return map_from_values(values, partial(self._identify, entry.truth))
+        return map_from_values(self.values(entry), partial(self.identify, entry.truth))
 
-    def _identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+    def values(self, entry: Entry) -> NDArray[np.int32]:
+        """What the file holds."""
+        return read_numbers(entry.truth, with_rgb=True)
+
+    def explains(self, value: int) -> bool:
+        """Whether a value is of a known class, and has a number only if its class has things."""
+        dataset_id, number = divmod(value, self.divisor)
+        things = {c.dataset_id: c.is_thing for c in self.labels.classes}
+        return value == 0 or (dataset_id in things and (things[dataset_id] or number == 0))
+
+    def identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+        """(segment id, class_id, is_crowd) of a value; None if it is void."""
         if value == 0:
             return None
         dataset_id, number = divmod(value, self.divisor)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from panoptic_deeplab.data.examples import STUFF, Examples, write_samples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size, map_from_values, paint_values
@@ -45,6 +46,8 @@ class LabelPngs:
 
     labels: LabelSpace
     void: frozenset[int]
+    divisor = 1
+    classes_alone = False
 
     def __call__(self, entry: Entry, size: Size) -> PanopticMap:
         """Read one.
@@ -52,10 +55,18 @@ class LabelPngs:
         Raises:
             ValueError: naming the file and the number, if it is of no class.
         """
-        values = read_numbers(entry.truth)
-        return map_from_values(values, partial(self._identify, entry.truth))
+        return map_from_values(self.values(entry), partial(self.identify, entry.truth))
 
-    def _identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+    def values(self, entry: Entry) -> NDArray[np.int32]:
+        """What the file holds."""
+        return read_numbers(entry.truth)
+
+    def explains(self, value: int) -> bool:
+        """Whether a number is of a class or void."""
+        return value in self.void or value in {c.dataset_id for c in self.labels.classes}
+
+    def identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+        """(segment id, class_id, is_crowd) of a number; None if it is void."""
         if value in self.void:
             return None
         try:

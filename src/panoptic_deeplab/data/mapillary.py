@@ -13,6 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from panoptic_deeplab.data.class_tables import ClassTable, read_table
 from panoptic_deeplab.data.examples import Examples, write_samples
 from panoptic_deeplab.data.file_set import (
@@ -23,7 +26,12 @@ from panoptic_deeplab.data.file_set import (
     number_instances,
     paint_values,
 )
-from panoptic_deeplab.data.format import Format, Source
+from panoptic_deeplab.data.format import (
+    Format,
+    MissingLabelsError,
+    MissingPictureError,
+    Source,
+)
 from panoptic_deeplab.data.id_images import encode_numbers, read_numbers
 from panoptic_deeplab.data.pictures import ENDINGS, PictureFile
 from panoptic_deeplab.files import as_json, write_whole
@@ -68,14 +76,19 @@ def open_mapillary(source: Source, version: str) -> FileSet:
         if p.suffix.lower() in ENDINGS
     }
     truths = {p.stem: p for p in sorted(folder.glob("*.png"))}
-    for some, others, what in ((truths, pictures, "picture"), (pictures, truths, "labels")):
-        lonely = sorted(set(some) - set(others))
-        if lonely:
-            raise FileNotFoundError(
-                f"{some[lonely[0]]}: expected its {what} of the same name below "
-                f"{source.root / split}, found none. Restore it, or remove this file."
+    for some, others, what, kind in (
+        (truths, pictures, "picture", MissingPictureError),
+        (pictures, truths, "labels", MissingLabelsError),
+    ):
+        for key in sorted(set(some) - set(others)):
+            source.refuse(
+                kind(
+                    f"{some[key]}: expected its {what} of the same name below "
+                    f"{source.root / split}, found none. Restore it, or remove this file."
+                )
             )
-    entries = [Entry(key, str(pictures[key]), str(truths[key])) for key in sorted(truths)]
+    both = sorted(set(truths) & set(pictures))
+    entries = [Entry(key, str(pictures[key]), str(truths[key])) for key in both]
     classes = read_config(source.root, version)
     return FileSet(classes.table.labels, entries, classes, origin=folder)
 
@@ -89,6 +102,8 @@ class Instances:
     """
 
     table: ClassTable
+    divisor = DIVISOR
+    classes_alone = False
 
     def __call__(self, entry: Entry, size: Size) -> PanopticMap:
         """Read an instance map.
@@ -96,10 +111,22 @@ class Instances:
         Raises:
             ValueError: naming the file and the value, if it is of no label.
         """
-        values = read_numbers(entry.truth)
-        return map_from_values(values, partial(self._identify, entry.truth))
+        return map_from_values(self.values(entry), partial(self.identify, entry.truth))
 
-    def _identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+    def values(self, entry: Entry) -> NDArray[np.int32]:
+        """What the file holds."""
+        return read_numbers(entry.truth)
+
+    def explains(self, value: int) -> bool:
+        """Whether a value is of a known label, and of an instance only where its label has any."""
+        number = value // DIVISOR + 1
+        if number in self.table.void:
+            return True
+        things = {c.dataset_id: c.is_thing for c in self.table.labels.classes}
+        return number in things and (things[number] or value % DIVISOR == 0)
+
+    def identify(self, name: str, value: int) -> tuple[int, int, bool] | None:
+        """(segment id, class_id, is_crowd) of a value; None if it is void."""
         number = value // DIVISOR + 1
         if number in self.table.void:
             return None

@@ -12,7 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoptic_deeplab.data.format import ALIASES, Source
+from panoptic_deeplab.data.format import (
+    ALIASES,
+    MissingLabelsError,
+    MissingPictureError,
+    Source,
+)
 from panoptic_deeplab.data.pictures import ENDINGS
 
 logger = logging.getLogger(__name__)
@@ -132,19 +137,27 @@ def pair(
     Raises:
         FileNotFoundError: if labels have no picture, or no picture has labels.
     """
-    lonely = sorted(set(truths) - set(pictures))
-    if lonely:
-        raise FileNotFoundError(
-            f"{truths[lonely[0]]}: expected its picture {lonely[0]}.* in {layout.pictures}, found "
-            "none. Restore it, or remove the labels."
+    for name in sorted(set(truths) - set(pictures)):
+        source.refuse(
+            MissingPictureError(
+                f"{truths[name]}: expected its picture {name}.* in {layout.pictures}, found "
+                "none. Restore it, or remove the labels."
+            )
         )
     without = sorted(set(pictures) - set(truths))
-    if without:
+    if source.faults is not None:
+        source.faults.extend(
+            MissingLabelsError(
+                f"{pictures[name]}: expected labels, found none. Label the picture, or remove it."
+            )
+            for name in without
+        )
+    elif without:
         logger.warning(
             "%s: expected labels, found none; pictures left out: %d. Label or remove them.",
             *(pictures[without[0]], len(without)),
         )
-    names = sorted(truths)
+    names = sorted(set(truths) & set(pictures))
     if layout.by_rule:
         names = names_of_split(names, source)
     if not names:
