@@ -16,8 +16,8 @@ from rich.progress import Progress
 from panoptic_deeplab.data.format import Source, Writer
 from panoptic_deeplab.data.formats import DATASETS
 from panoptic_deeplab.data.pictures import picture_of
-from panoptic_deeplab.doctor.examination import check
 from panoptic_deeplab.doctor.coco_split import CocoSplit
+from panoptic_deeplab.doctor.examination import check
 from panoptic_deeplab.doctor.examined import Split
 from panoptic_deeplab.doctor.faults import FAULTS, Finding
 from panoptic_deeplab.doctor.report import Report
