@@ -36,6 +36,7 @@ class CocoPanoptic:
         name: of the label space.
         picture_name: where an entry's picture lies in the folder; None: where the list says.
         prepare: makes a whole list of one that lacks what its format takes for granted.
+        known: the list as read before.
 
     Raises:
         FileNotFoundError: if a folder, the list, or the first listed picture or PNG is missing.
@@ -51,9 +52,10 @@ class CocoPanoptic:
         name: str = "coco",
         picture_name: Callable[[ImageEntry], str] | None = None,
         prepare: Callable[[bytes], bytes] | None = None,
+        known: CocoList | None = None,
     ) -> None:
         self._list_source = annotations_json
-        self._list = _open_list(annotations_json, name, prepare)
+        self._list = known or _open_list(annotations_json, name, prepare)
         if picture_name is not None:
             named = (replace(e, file_name=picture_name(e)) for e in self._list.entries)
             self._list = replace(self._list, entries=tuple(named))
@@ -189,7 +191,8 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
     place = Place(store, listing)
     listed = PurePosixPath(listing).stem  # panoptic_val2017
     name = place.parent.parent.name.removesuffix(".tar").removesuffix(f"_{split}")
-    entries = _open_list(place, name).entries
+    known = _open_list(place, name)
+    entries = known.entries
     pngs = place.parent.below(listed)
     above = place.parent.parent.below(listed)
     if not pngs.has(entries[0].png_name) and above.has(entries[0].png_name):
@@ -202,7 +205,7 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
         )
     folders = dict.fromkeys((listed.removeprefix("panoptic_"), split))
     images = _find_images(place.parent.parent, tuple(folders), entries[0].file_name)
-    return CocoPanoptic(images, place, pngs, name=name)
+    return CocoPanoptic(images, place, pngs, name=name, known=known)
 
 
 def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
@@ -240,8 +243,9 @@ def _open_list(
     labels_name: str,
     prepare: Callable[[bytes], bytes] | None = None,
 ) -> CocoList:
-    content = _read_list_file(where)
-    whole = content if prepare is None else prepare(content)
+    if prepare is None:  # nothing here holds on to the content, which may be large
+        return read_list(_read_list_file(where), name=str(where), labels_name=labels_name)
+    whole = prepare(_read_list_file(where))
     return read_list(whole, name=str(where), labels_name=labels_name)
 
 

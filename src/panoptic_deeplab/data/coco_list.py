@@ -5,9 +5,9 @@ entry per image, and all segments in flat arrays, which stay small for a hundred
 Format: cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
 from pathlib import PurePosixPath
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from panoptic_deeplab.data.coco_quick import QuickList, read_quickly, segment_rows
+from panoptic_deeplab.data.json_members import Elements, read_members, text_of
 from panoptic_deeplab.labels import ClassInfo, LabelSpace, distinct_colors, near_names
 from panoptic_deeplab.structures import Segment
 
@@ -28,7 +30,7 @@ MAX_AREA = 2**62
 """Larger areas are listed by mistake; this one still fits into 64 bits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageEntry:
     """One labelled image of the list.
 
@@ -86,12 +88,52 @@ def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
         ValueError: naming the file and the entry, if it is no JSON, a part is missing or of the
             wrong kind, an id occurs twice or is unknown, or nothing is annotated.
     """
-    whole = _parse(content, name)
+    text = _text(content, name)
+    del content  # as large as all that follows
+    quick = read_quickly(text)
+    done = None if quick is None else _from_quick(quick, name, labels_name)
+    return done or _read_carefully(text, name, labels_name)
+
+
+def _from_quick(quick: QuickList, name: str, labels_name: str) -> CocoList | None:
+    """The list, if nothing in it is faulty."""
+    try:
+        labels = _labels_of(quick.categories, name, labels_name)
+    except ValueError:
+        return None
+    class_ids = {c.dataset_id: i for i, c in enumerate(labels.classes)}
+    rows = segment_rows(quick, class_ids, MAX_SEGMENT_ID, MAX_AREA)
+    numbers = {number for number, _ in quick.annotated}
+    if rows is None or not numbers or len(numbers) != len(quick.annotated):
+        return None
+    if not numbers <= quick.images.keys():
+        return None
+    _report_unlabelled(len(quick.images) - len(numbers), name)
+    starts = [0, *quick.ends]
+    entries = tuple(
+        ImageEntry(
+            image_name(number, quick.images[number]),
+            quick.images[number],
+            png_name,
+            (starts[i], starts[i + 1]),
+        )
+        for i, (number, png_name) in enumerate(quick.annotated)
+    )
+    return CocoList(name, labels, entries, rows, np.full(len(rows), nan))
+
+
+def _report_unlabelled(count: int, name: str) -> None:
+    if count:
+        logger.warning("%s: %d images have no annotation and are left out.", name, count)
+
+
+def _read_carefully(text: str, name: str, labels_name: str) -> CocoList:
+    """The list entry by entry, so that each fault is said with its place."""
+    whole = _parse(text, name)
     labels = _read_labels(whole, name, labels_name)
     images = _read_images(whole, name)
     entries: list[ImageEntry] = []
-    rows: list[tuple[int, int, int, int]] = []
-    scores: list[float] = []
+    rows, scores = array("q"), array("d")  # a fifth of what lists of numbers take
     for i, annotation in enumerate(_records(whole, "annotations", name)):
         where = f"{name}: annotations[{i}]"
         number = _field(annotation, "image_id", (int, str), where)
@@ -102,20 +144,19 @@ def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
                 f"{where} has image_id {number!r}: expected the id of an image in 'images' that "
                 "has no annotation yet. Remove the double, or add the image."
             ) from None
-        first = len(rows)
+        first = len(scores)
         for row, score in _read_segments(annotation, labels, where):
-            rows.append(row)
+            rows.extend(row)
             scores.append(score)
         png_name = _field(annotation, "file_name", str, where)
         image_id = image_name(number, file_name)
-        entries.append(ImageEntry(image_id, file_name, png_name, (first, len(rows))))
+        entries.append(ImageEntry(image_id, file_name, png_name, (first, len(scores))))
     if not entries:
         raise ValueError(
             f"{name}: expected one annotation per image, got an empty list. Images without labels "
             "can be predicted, but neither trained on nor evaluated."
         )
-    if images:
-        logger.warning("%s: %d images have no annotation and are left out.", name, len(images))
+    _report_unlabelled(len(images), name)
     segments = np.array(rows, np.int64).reshape(-1, 4)
     return CocoList(name, labels, tuple(entries), segments, np.array(scores, np.float64))
 
@@ -132,7 +173,7 @@ def read_image_field(content: bytes, field: str, *, name: str) -> dict[str, str]
         ValueError: if an image has no such field.
     """
     found = {}
-    for i, record in enumerate(_records(_parse(content, name), "images", name)):
+    for i, record in enumerate(_records(_parse(_text(content, name), name), "images", name)):
         if field not in record:
             others = near_names(field, sorted(set(record) - {"id", "file_name"}) or ["none"])
             raise ValueError(f"{name}: images[{i}] has no field {field!r}. {others}")
@@ -161,13 +202,24 @@ def image_number(image_id: str) -> int | str:
     return int(image_id) if image_id.isascii() and image_id.isdigit() else image_id
 
 
-def _parse(content: bytes, name: str) -> Mapping[str, Any]:
+def _text(content: bytes, name: str) -> str:
     try:
-        whole = json.loads(content)
+        return text_of(content)
+    except ValueError as error:
+        raise _no_json(name, error) from error
+
+
+def _no_json(name: str, error: ValueError) -> ValueError:
+    return ValueError(
+        f"{name}: expected JSON, reading it failed: {error}. The file may be cut short."
+    )
+
+
+def _parse(text: str, name: str) -> Mapping[str, Any]:
+    try:
+        whole = read_members(text)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise ValueError(
-            f"{name}: expected JSON, reading it failed: {error}. The file may be cut short."
-        ) from error
+        raise _no_json(name, error) from error
     if not isinstance(whole, dict):
         raise ValueError(
             f"{name}: expected an object with 'images', 'annotations' and 'categories', got "
@@ -176,15 +228,17 @@ def _parse(content: bytes, name: str) -> Mapping[str, Any]:
     return whole
 
 
-def _records(whole: Mapping[str, Any], key: str, name: str) -> list[Mapping[str, Any]]:
+def _records(whole: Mapping[str, Any], key: str, name: str) -> Iterator[Mapping[str, Any]]:
     records = whole.get(key)
-    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        got = "nothing" if key not in whole else type(records).__name__
-        raise ValueError(
-            f"{name}: expected a list of objects under {key!r}, got {got}. Name the JSON of the "
-            "panoptic labels, as in COCO's panoptic_val2017.json."
-        )
-    return records
+    got = "nothing" if key not in whole else type(records).__name__
+    for record in records if isinstance(records, Elements) else (None,):
+        if not isinstance(record, dict):
+            got = "list" if isinstance(records, Elements) else got
+            raise ValueError(
+                f"{name}: expected a list of objects under {key!r}, got {got}. Name the JSON of "
+                "the panoptic labels, as in COCO's panoptic_val2017.json."
+            )
+        yield record
 
 
 def _field(
@@ -229,11 +283,16 @@ def _unique(values: Sequence[Any], what: str, name: str) -> None:
 
 
 def _read_labels(whole: Mapping[str, Any], name: str, labels_name: str) -> LabelSpace:
-    records = _records(whole, "categories", name)
+    return _labels_of(list(_records(whole, "categories", name)), name, labels_name)
+
+
+def _labels_of(records: Sequence[Any], name: str, labels_name: str) -> LabelSpace:
     colors = distinct_colors(len(records))
     classes = []
     for i, record in enumerate(records):
         where = f"{name}: categories[{i}]"
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: expected an object, got {record!r}. Correct this entry.")
         color = record.get("color", colors[i])
         if not isinstance(color, list | tuple) or [type(c) for c in color] != [int] * 3:
             raise ValueError(
