@@ -26,6 +26,7 @@ DISPENSABLE = {
     "instance_tiffs": ("labels.json",),
     "mapillary_v1_2": ("config_v1.2.json",),
     "mapillary_v2_0": ("config_v2.0.json",),
+    "tar_shards": ("shards/train-index.json", "shards/val-index.json"),
 }
 """Files that may be missing: what they say is known, or found out from the others."""
 

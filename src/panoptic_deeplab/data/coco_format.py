@@ -206,9 +206,14 @@ def find_ade_list(source: Source) -> tuple[Path, str]:
 
 
 def detect_coco_panoptic(root: Path) -> str | None:
-    """Know COCO's panoptic format by its list, or a data set in a tar by its ending."""
+    """Know COCO's panoptic format by its list, or a data set in a tar by its ending.
+
+    A list whose pictures lie in tar shards is another format.
+    """
     if root.is_file():
         return root.name if root.suffix == ".tar" else None
+    if next(root.glob("shards/*-000000.tar"), None) is not None:
+        return None
     for pattern in ("panoptic_*.json", "*/panoptic_*.json", "*/*/panoptic_*.json", "*_*.tar"):
         for path in sorted(root.glob(pattern)):
             if path.suffix == ".tar" or path.with_suffix("").name not in _OTHERS:

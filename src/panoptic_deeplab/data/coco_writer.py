@@ -7,6 +7,7 @@ evaluation read it back.
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ class CocoPanopticWriter:
             those that the new list does not.
         labels: classes of the segments.
         name: usually "panoptic_SPLIT".
+        put: takes each PNG's name and content; None: they are written into the folder `NAME/`.
 
     Example:
         >>> import tempfile
@@ -46,18 +48,24 @@ class CocoPanopticWriter:
     """
 
     def __init__(
-        self, folder: str | Path, labels: LabelSpace, *, name: str = "panoptic_val"
+        self,
+        folder: str | Path,
+        labels: LabelSpace,
+        *,
+        name: str = "panoptic_val",
+        put: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self._list_path = Path(folder) / f"{name}.json"
         self._png_folder = Path(folder) / name
         self._labels = labels
+        self._put = put or self._write_png
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._numbers: set[int | str] = set()
 
     def add(
         self, image_id: str, panoptic: PanopticMap, *, file_name: str = "", png_name: str = ""
-    ) -> None:
+    ) -> dict[str, Any]:
         """Write one image's PNG and note its segments.
 
         Args:
@@ -65,6 +73,9 @@ class CocoPanopticWriter:
             panoptic: its map; areas must be as listed.
             file_name: of the picture; default: the name and ".png".
             png_name: of the PNG; default: the name and ".png".
+
+        Returns:
+            Its annotation in the list.
 
         Raises:
             ValueError: if the name came before or cannot be a file, a segment's pixels are not as
@@ -85,9 +96,7 @@ class CocoPanopticWriter:
         boxes = measure_boxes(panoptic)
         if not self._annotations:
             self._list_path.unlink(missing_ok=True)  # it would not belong to the new PNGs
-        target = self._png_folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        self._put(png_name, content)
         self._numbers.add(number)
         height, width = panoptic.size
         self._images.append(
@@ -97,6 +106,12 @@ class CocoPanopticWriter:
         self._annotations.append(
             {"image_id": number, "file_name": png_name, "segments_info": infos}
         )
+        return self._annotations[-1]
+
+    def _write_png(self, name: str, content: bytes) -> None:
+        target = self._png_folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
     def _segment(self, segment: Segment, box: tuple[int, int, int, int]) -> dict[str, Any]:
         info: dict[str, Any] = {

@@ -18,6 +18,7 @@ from panoptic_deeplab.data import (
     mapillary,
     mask_files,
     synthetic,
+    tar_shards,
     yolo,
 )
 from panoptic_deeplab.data.base import PanopticDataset
@@ -40,6 +41,7 @@ DATASETS: dict[str, Format] = {
     "mapillary_v1_2": mapillary.V1_2,
     "mapillary_v2_0": mapillary.V2_0,
     "ade20k": coco_format.ADE20K,
+    "tar_shards": tar_shards.TAR_SHARDS,
     "coco_panoptic": coco_format.COCO_PANOPTIC,
     "coco_instances": coco_instances.COCO_INSTANCES,
     "cvat": cvat.CVAT,

@@ -81,6 +81,11 @@ class TarStore:
         # A later member of the same name replaces an earlier one, as in unpacking.
         self._index = {m.name.removeprefix("./"): (m.offset_data, m.size) for m in members}
 
+    @property
+    def members(self) -> dict[str, tuple[int, int]]:
+        """Name -> offset and size in bytes."""
+        return self._index
+
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         return name in self._index

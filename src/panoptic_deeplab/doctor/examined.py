@@ -198,15 +198,16 @@ def measure(sample: Sample, labels: LabelSpace, facts: Facts, notes: Notes, trut
     if not rows:
         notes.add("empty-truth", truth, f"{truth}: expected labels, every pixel is void.")
     for kind, found, what in (
-        ("tiny-instance", tiny, f"have fewer than {TINY_PX} pixels"),
-        ("torn-instance", torn, "are in parts far apart, or in very many"),
+        ("tiny-instance", tiny, f"of fewer than {TINY_PX} pixels"),
+        ("torn-instance", torn, "in parts far apart, or in very many"),
     ):
         if found:
-            text = f"{truth}: {len(found)} things {what}: {listing(found)}."
+            things = "1 thing" if len(found) == 1 else f"{len(found)} things"
+            text = f"{truth}: {things} {what}: {listing(found)}."
             notes.add(kind, truth, text, ids=tuple(found), count=len(found))
-    things = sum(labels.is_thing(c) and not crowd for c, _, crowd, _ in rows)
-    if things > MANY_THINGS:
-        notes.add("many-things", truth, f"{truth}: {things} things.", count=things)
+    number = sum(labels.is_thing(c) and not crowd for c, _, crowd, _ in rows)
+    if number > MANY_THINGS:
+        notes.add("many-things", truth, f"{truth}: {number} things.")
 
 
 def count_parts(

@@ -17,6 +17,7 @@ from panoptic_deeplab.data.file_set import FileSet
 from panoptic_deeplab.data.format import Source
 from panoptic_deeplab.data.formats import DATASETS
 from panoptic_deeplab.data.store import Place, TarStore, open_place
+from panoptic_deeplab.data.tar_shards import find_shards
 from panoptic_deeplab.doctor.coco_split import CocoSplit, Places, as_place, choose, names_of
 from panoptic_deeplab.doctor.examined import Split
 from panoptic_deeplab.doctor.faults import Finding
@@ -85,6 +86,12 @@ def _cityscapes(source: Source) -> tuple[Places, str]:
     )
 
 
+def _shards(source: Source) -> tuple[Places, str]:
+    store, listing = find_shards(source)
+    place = Place(store)
+    return Places(str(listing), listing.content(), place, place), source.root.resolve().name
+
+
 def _ade20k(source: Source) -> tuple[Places, str]:
     listed, split = find_ade_list(source)
     folder = listed.parent / "images" / ADE_FOLDERS.get(split, split)
@@ -96,4 +103,5 @@ _COCO: dict[str, Callable[[Source], tuple[Places, str]]] = {
     "coco_panoptic": _coco,
     "cityscapes_panoptic": _cityscapes,
     "ade20k": _ade20k,
+    "tar_shards": _shards,
 }

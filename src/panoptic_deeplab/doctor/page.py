@@ -18,13 +18,14 @@ EXAMPLES = 4
 """Images drawn per split, evenly spread, to look at the labels as they are."""
 
 _PLACES = 50  # listed per kind of fault
+_NUMBER = ' class="number"'
 _SIZES = 8  # sizes of images listed per split
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 h1{margin-bottom:0}h2{margin-top:2em;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;margin:.6em 0}td,th{padding:.15em .7em;text-align:right}
-td:first-child,th:first-child{text-align:left}tr:nth-child(even){background:#f6f6f6}
+td:first-child,th:first-child,td.bars{text-align:left}td.number{white-space:nowrap}tr:nth-child(even){background:#f6f6f6}
 th{border-bottom:1px solid #999}img{max-width:100%;margin:.3em .4em .3em 0}
 .bar{display:inline-block;height:.7em;background:#4a7fb5;vertical-align:middle}
 .error{border-left:6px solid #c62828}.warning{border-left:6px solid #ef9a00}
@@ -168,7 +169,12 @@ def _table(columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
     lines = (
         "<tr>"
-        + "".join(f"<td>{c if isinstance(c, _Markup) else escape(str(c))}</td>" for c in row)
+        + "".join(
+            f'<td class="bars">{c}</td>'
+            if isinstance(c, _Markup)
+            else f"<td{_NUMBER if str(c)[:1].isdigit() else ''}>{escape(str(c))}</td>"
+            for c in row
+        )
         + "</tr>"
         for row in rows
     )

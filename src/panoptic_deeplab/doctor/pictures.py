@@ -17,6 +17,7 @@ HEIGHT = 300
 _MARK = (255, 0, 200)  # in no label space that we know
 _AROUND = 3  # a place is shown with so many times its own size around it
 _LEAST = 96  # pixels of the image shown, at least, along each axis
+_SLENDER = 2  # a window is at most so many times longer than wide
 
 
 def draw_finding(splits: Mapping[str, Split], finding: Finding) -> Picture | None:
@@ -75,8 +76,10 @@ def _labelled(seen: Examined, split: Split) -> Picture | None:
 def _place(image: Picture, labelled: Picture, mask: NDArray[np.bool_], finding: Finding) -> Picture:
     """The largest segments concerned, framed, without and with labels; and where they lie."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longest = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1
+    least = max(_LEAST, _AROUND * longest // _SLENDER)
     window = tuple(
-        _around(int(found[0]), int(found[-1]) + 1, length)
+        _around(int(found[0]), int(found[-1]) + 1, length, least)
         for found, length in ((rows, mask.shape[0]), (columns, mask.shape[1]))
     )
     part = tuple(slice(*w) for w in window)
@@ -99,9 +102,9 @@ def _edges(mask: NDArray[np.bool_], scale: int) -> NDArray[np.bool_]:
     return np.asarray((grown > 0) & (large == 0), bool)
 
 
-def _around(first: int, last: int, length: int) -> tuple[int, int]:
+def _around(first: int, last: int, length: int, least: int) -> tuple[int, int]:
     """A stretch around another, inside 0 to length."""
-    wanted = min(length, max(_LEAST, _AROUND * (last - first)))
+    wanted = min(length, max(least, _AROUND * (last - first)))
     begin = min(max(0, (first + last - wanted) // 2), length - wanted)
     return begin, begin + wanted
 

@@ -26,6 +26,8 @@ from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import Sample
 
 _KINDS_LEFT_OUT = ("duplicate", "leak", "blank-picture", "empty-truth")
+_WITH_COCO_LISTS = ("coco_panoptic", "tar_shards")
+"""Formats that are written with `annotations/panoptic_SPLIT.json`."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ def repair(
     with whole_folder(target) as folder:
         for name, split in report.splits.items():
             done.images[name] = _write(report.format, split, skipped, folder, done, progress)
-        if report.format == "coco_panoptic":
+        if report.format in _WITH_COCO_LISTS:
             for name, split in report.splits.items():
                 assert isinstance(split, CocoSplit)
                 _keep_fields(folder / "annotations" / f"panoptic_{name}.json", split)

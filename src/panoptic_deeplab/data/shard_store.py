@@ -1,0 +1,218 @@
+"""Files of a data set in numbered tars, `train-000000.tar` and so on, read without unpacking.
+
+An index beside them, `train-index.json`, says where in which tar each file begins, so that opening
+a large set on a far disk asks for each tar's size and nothing else. It is a convenience: without
+it, or where a tar has changed, the tars are scanned.
+"""
+
+import json
+import logging
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from panoptic_deeplab.data.store import TarStore
+from panoptic_deeplab.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+SHARD_BYTES = 256 * 2**20
+"""A tar is full beyond this: large enough to be read in one go, small enough to be copied."""
+
+_BLOCK = 512  # of a tar, POSIX.1-1988
+
+Members = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a file lies.
+
+    Attributes:
+        shard: number of the tar.
+        offset: of its first byte.
+        size: in bytes.
+    """
+
+    shard: int
+    offset: int
+    size: int
+
+
+class ShardStore:
+    """Files inside numbered tars, see `store.Store`.
+
+    Args:
+        folder: of the tars.
+        split: what comes before the number, such as "train".
+
+    Raises:
+        FileNotFoundError: if there is no tar of the split, or a number is missing.
+        ValueError: if a tar is none, is cut short, or two tars hold a file of the same name.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._tars = _numbered(folder, split)
+        self.root = folder / _together(split, len(self._tars))
+        listed = _read_index(folder, split)
+        for name in listed:
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder / name}: expected this tar, which {index_name(split)} lists, found "
+                    "no such file. Copy it there again."
+                )
+        self._index: dict[str, Member] = {}
+        for number, path in enumerate(self._tars):
+            members = listed.get(path.name, {}).get(path.stat().st_size)
+            for name, place in (TarStore(path).members if members is None else members).items():
+                if name in self._index:
+                    raise ValueError(
+                        f"{path}: expected each file once, got {name} again, which is in "
+                        f"{self._tars[self._index[name].shard].name} too. Name the samples apart."
+                    )
+                self._index[name] = Member(number, *place)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self._index
+
+    def shard_of(self, name: str) -> int:
+        """Number of the tar that holds a file; FileNotFoundError if none does."""
+        return self._member(name).shard
+
+    def read(self, name: str) -> bytes:
+        """Content of a file; FileNotFoundError if there is none."""
+        member = self._member(name)
+        path = self._tars[member.shard]
+        with path.open("rb") as file:
+            file.seek(member.offset)
+            content = file.read(member.size)
+        if len(content) != member.size:
+            raise ValueError(
+                f"{path}: expected {member.size} bytes of {name}, got {len(content)}. The tar was "
+                "cut short; copy or download it again."
+            )
+        return content
+
+    def names(self, ending: str) -> list[str]:
+        """Sorted names of the files that end so."""
+        return sorted(name for name in self._index if name.endswith(ending))
+
+    def _member(self, name: str) -> Member:
+        try:
+            return self._index[name]
+        except KeyError:
+            raise FileNotFoundError(f"{self.root} have no {name}.") from None
+
+
+class ShardWriter:
+    """Writes samples into numbered tars, one after the other, and their index at the end.
+
+    Args:
+        folder: of the tars; made if missing.
+        split: what comes before the number.
+        shard_bytes: a tar that holds more is closed, and the next one begun.
+    """
+
+    def __init__(self, folder: Path, split: str, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder, self._split, self._limit = folder, split, shard_bytes
+        self._sizes: dict[str, int] = {}
+        self._members: dict[str, Members] = {}
+        self._tar: tarfile.TarFile | None = None
+
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Write the files of one sample, which stay together."""
+        if self._tar is not None and self._tar.offset > self._limit:
+            self._close_tar()
+        if self._tar is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / shard_name(self._split, len(self._sizes))
+            self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)
+            self._members[path.name] = {}
+        members = self._members[Path(str(self._tar.name)).name]
+        for name, content in files.items():
+            header = tarfile.TarInfo(name)  # no owner and no time: the same samples, the same bytes
+            header.size = len(content)
+            self._tar.addfile(header, BytesIO(content))
+            padded = -(-len(content) // _BLOCK) * _BLOCK
+            members[name] = (self._tar.offset - padded, len(content))
+
+    def close(self) -> None:
+        """Write what is left, and the index."""
+        self._close_tar()
+        whole = {
+            "shards": [
+                {"name": name, "bytes": size, "members": self._members[name]}
+                for name, size in self._sizes.items()
+            ]
+        }
+        write_whole(self._folder / index_name(self._split), json.dumps(whole).encode())
+
+    def _close_tar(self) -> None:
+        if self._tar is not None:
+            self._tar.close()
+            path = Path(str(self._tar.name))
+            self._sizes[path.name] = path.stat().st_size
+            self._tar = None
+
+
+def shard_name(split: str, number: int) -> str:
+    """Of a tar: the split, and six digits, as WebDataset's tools expect it."""
+    return f"{split}-{number:06d}.tar"
+
+
+def index_name(split: str) -> str:
+    """Of the index of a split's tars."""
+    return f"{split}-index.json"
+
+
+def _numbered(folder: Path, split: str) -> list[Path]:
+    """Tars of a split in the order of their numbers, which must be without gap."""
+    found = sorted(folder.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9][0-9].tar"))
+    for number in range(max(1, len(found))):
+        if not found or found[number].name != shard_name(split, number):
+            raise FileNotFoundError(
+                f"{folder / shard_name(split, number)}: expected this tar, since they are numbered "
+                "from 000000 on, found no such file. Copy it there, or check the split."
+            )
+    return found
+
+
+def _together(split: str, count: int) -> str:
+    """All tars in one name, as WebDataset's tools take it."""
+    if count == 1:
+        return shard_name(split, 0)
+    return f"{split}-{{000000..{count - 1:06d}}}.tar"
+
+
+def _read_index(folder: Path, split: str) -> dict[str, dict[int, Members]]:
+    """Name of a tar -> its size when the index was made -> its files; empty without an index."""
+    path = folder / index_name(split)
+    try:
+        return {
+            shard["name"]: {shard["bytes"]: _checked(shard)}
+            for shard in json.loads(path.read_bytes())["shards"]
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        logger.warning("%s is no index of tars, so they are scanned. Delete it.", path)
+        return {}
+
+
+def _checked(shard: Mapping[str, Any]) -> Members:
+    """The files of a tar, all of which lie inside of it.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    members: Members = {}
+    end = shard["bytes"]
+    for name, (offset, size) in shard["members"].items():
+        if type(offset) is not int or type(size) is not int or not 0 <= offset <= end - size <= end:
+            raise ValueError(f"{name} lies outside.")
+        members[name] = offset, size
+    return members
