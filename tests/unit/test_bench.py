@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
 
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.bench.base import Times, threads, time_in_turn
+from panoptic_deeplab.bench.data import COLUMNS as STAGE_COLUMNS
+from panoptic_deeplab.bench.data import STAGES, bench_data
 from panoptic_deeplab.bench.decoders import COLUMNS, DECODERS, compare_decoders
 from panoptic_deeplab.counting import count
 
@@ -84,6 +88,33 @@ def test_both_decoders_are_those_of_the_supplement():
         for config in DECODERS.values()
     ]
     assert parameters == [46_717_806, 46_609_742]
+
+
+@pytest.mark.parametrize(("pictures", "cache_mb"), [("png", 0), ("jpg", 64)])
+def test_training_images_are_timed_by_stage_and_from_the_loader(pictures, cache_mb):
+    result = bench_data(
+        pictures=pictures,
+        size=(64, 128),
+        crop=(33, 65),
+        images=8,
+        batch=2,
+        workers=1,
+        cache_mb=cache_mb,
+        network_ms=5,
+    )
+    assert [row[0] for row in result.rows][:5] == [*STAGES, "all"]
+    assert all(len(row) == len(STAGE_COLUMNS) for row in result.rows)
+    *stages, whole = (stage["ms"] for stage in result.plain["stages"])
+    assert sum(stages) == pytest.approx(whole)
+    assert result.plain["cores_that_keep_it_fed"] == math.ceil(whole / 5)
+    # Two images are shown in not less than the ten milliseconds that their network takes.
+    assert 0 < result.plain["network_images_per_second"] <= 200
+
+
+@pytest.mark.parametrize("wrong", [{"images": 7}, {"batch": 0}, {"workers": -1}, {"cache_mb": -1}])
+def test_numbers_out_of_range_are_refused_before_anything_is_drawn(wrong):
+    with pytest.raises(ValueError, match="must"):
+        bench_data(**{"images": 8, "batch": 4, **wrong})
 
 
 def test_every_bench_has_what_the_command_needs():

@@ -43,6 +43,34 @@ class Decoders:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Data:
+    """Training images: each stage on one core, and whether the loader keeps a network fed."""
+
+    data: str = ""
+    """Folder of a data set, whose training split is read; empty: drawn scenes."""
+    pictures: Literal["png", "jpg"] = "png"
+    """Kind of file of the drawn scenes."""
+    size: tuple[int, int] = (1024, 2048)
+    """Height and width of the drawn scenes in pixels."""
+    crop: tuple[int, int] = (512, 1024)
+    """Height and width of training images in pixels."""
+    images: int = 64
+    """How many are read for each measurement."""
+    batch: int = 4
+    """Images per step."""
+    workers: int = 0
+    """Processes of the loader; 0: one per core."""
+    cache_mb: int = 0
+    """Decoded images that the loader keeps in memory; stages are measured without."""
+    network_ms: float = 50.0
+    """What the stand-in for a network takes for an image."""
+    json: Flag = False
+    """Print the result as JSON on stdout, nothing else there."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
 def _decoders(options: Decoders, progress: Progress) -> "Result":
     from panoptic_deeplab.bench.decoders import compare_decoders
 
@@ -57,7 +85,25 @@ def _decoders(options: Decoders, progress: Progress) -> "Result":
     )
 
 
+def _data(options: Data, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.data import bench_data
+
+    return bench_data(
+        data=options.data,
+        pictures=options.pictures,
+        size=options.size,
+        crop=options.crop,
+        images=options.images,
+        batch=options.batch,
+        workers=options.workers,
+        cache_mb=options.cache_mb,
+        network_ms=options.network_ms,
+        progress=progress,
+    )
+
+
 BENCHES: dict[str, tuple[Any, Callable[[Any, Progress], "Result"]]] = {
+    "data": (Data, _data),
     "decoders": (Decoders, _decoders),
 }
 """Name to options, which have `json` and `debug`, and function."""
