@@ -8,7 +8,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,9 +71,24 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def check_empty(target: Path) -> None:
+    """Make sure that a folder can be written in one step.
+
+    Raises:
+        ValueError: if there is a file of that name, or a folder with files in it.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(
+            f"{target}: expected an empty or a new folder for the result, got one "
+            "with files in it. Choose another place."
+        )
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Write a folder in one step: beside its place first, then moved into it.
+
+    Also if the process is asked to end (SIGTERM), nothing is left behind.
 
     Args:
         target: must be empty or missing; its parent is made.
@@ -82,18 +99,38 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Raises:
         ValueError: if the target holds files.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(
-            f"{target}: expected an empty or a new folder for the result, got one "
-            "with files in it. Choose another place."
-        )
+    check_empty(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         (part / target.name).mkdir()
-        yield part / target.name
+        with _ending_tidily():
+            yield part / target.name
         if target.exists():
             target.rmdir()
         (part / target.name).rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)  # made above, by a name of its own
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """Make SIGTERM an exception, so that what has been begun is cleared away.
+
+    A handler that somebody else has set, and other threads than the first, are left alone.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)  # as the shell tells it

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from panoptic_deeplab.commands.sources import data_config, format_name
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.files import as_json, write_whole
+from panoptic_deeplab.files import as_json, make_folder, write_whole
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show, show_progress
 
 if TYPE_CHECKING:
+    from panoptic_deeplab.data.format import Source
     from panoptic_deeplab.doctor import Report
 
 
@@ -48,11 +49,8 @@ class DataCheck:
 def check_data(options: DataCheck) -> int:
     """Examine; exit code 1 if there are errors, 0 if there are none."""
     from panoptic_deeplab.data.formats import source_of
-    from panoptic_deeplab.doctor import check
-    from panoptic_deeplab.doctor.page import write_page
-    from panoptic_deeplab.doctor.repair import repair
+    from panoptic_deeplab.doctor.repair import check_target, repair
     from panoptic_deeplab.doctor.repair import sentences as told
-    from panoptic_deeplab.doctor.report import sentences
 
     if options.workers < 0:
         raise ValueError(f"--workers must be 0 or more, got {options.workers}.")
@@ -66,39 +64,53 @@ def check_data(options: DataCheck) -> int:
         str(options.data),
     )
     source = source_of(config, "val")
+    # What would fail at the end is better said before the images are read.
+    if options.fix is not None:
+        check_target(source, options.fix)
+    if options.html is not None:
+        make_folder(options.html.parent)
+    report = _examine(config.format, source, options)
+    if not options.json:
+        _say(report, options)
     repaired = None
-    with show_progress() as progress:
-        report = check(
-            config.format,
-            source,
-            splits=options.splits,
-            workers=options.workers,
-            progress=progress,
-        )
-        if options.html is not None:
-            write_whole(options.html, write_page(report).encode())
-        if options.fix is not None:
+    if options.fix is not None:
+        with show_progress() as progress:
             repaired = repair(
                 report, source, options.fix, workers=options.workers, progress=progress
             )
-    code = 1 if report.has_errors else 0
     if options.json:
         plain = report.to_dict()
         if repaired is not None:
             plain["repair"] = repaired.to_dict()
         print(as_json(plain).decode())
-        return code
-    show(tables(report))
-    for line in sentences(report):
-        print(line)
-    print(report.verdict)
-    if options.html is not None:
-        print(f"page: {options.html}")
-    if repaired is not None:
+    elif repaired is not None:
         print(f"repaired copy: {repaired.target}")
         for line in told(repaired):
             print(f"  {line}")
-    return code
+    return 1 if report.has_errors else 0
+
+
+def _examine(format_: str, source: "Source", options: DataCheck) -> "Report":
+    from panoptic_deeplab.doctor import check
+    from panoptic_deeplab.doctor.page import write_page
+
+    with show_progress() as progress:
+        report = check(
+            format_, source, splits=options.splits, workers=options.workers, progress=progress
+        )
+        if options.html is not None:
+            write_whole(options.html, write_page(report).encode())
+    return report
+
+
+def _say(report: "Report", options: DataCheck) -> None:
+    from panoptic_deeplab.doctor.report import sentences
+
+    show(tables(report))
+    for line in [*sentences(report), report.verdict]:
+        print(line)
+    if options.html is not None:
+        print(f"page: {options.html}")
 
 
 def tables(report: "Report") -> list[Table]:

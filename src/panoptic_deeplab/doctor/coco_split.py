@@ -366,10 +366,15 @@ def _parse(places: Places) -> Mapping[str, list[Any]]:
             "short; restore it."
         ) from error
     for key in ("images", "annotations", "categories"):
-        if not isinstance(whole, dict) or not isinstance(whole.get(key), list) or not whole[key]:
+        if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
             raise ValueError(
                 f"{places.listing}: expected a list under {key!r}, got none. Name the JSON of the "
                 "panoptic labels, as in COCO's panoptic_val2017.json."
+            )
+        if not whole[key]:
+            raise ValueError(
+                f"{places.listing}: expected at least one entry in {key!r}, got an empty list. "
+                "Remove the list, or restore its entries."
             )
     return whole  # type: ignore[no-any-return]
 

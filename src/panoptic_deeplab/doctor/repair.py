@@ -21,7 +21,7 @@ from panoptic_deeplab.doctor.examination import check
 from panoptic_deeplab.doctor.examined import Split
 from panoptic_deeplab.doctor.faults import FAULTS, Finding
 from panoptic_deeplab.doctor.report import Report
-from panoptic_deeplab.files import whole_folder, write_whole
+from panoptic_deeplab.files import check_empty, whole_folder, write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import Sample
 
@@ -75,7 +75,10 @@ def repair(
         ValueError: if a split cannot be opened, nothing of one is left, the target holds files or
             lies in the data set, or the copy would still have errors. Nothing is written then.
     """
-    _refuse_hopeless(report, source, target)
+    check_target(source, target)
+    closed = next((f for f in report.findings if f.kind == "cannot-open"), None)
+    if closed is not None:
+        raise ValueError(f"{closed.what} This cannot be repaired here; correct it by hand.")
     done = Repair(target)
     skipped = _left_out(report, done)
     with whole_folder(target) as folder:
@@ -102,6 +105,21 @@ def repair(
     return done
 
 
+def check_target(source: Source, target: Path) -> None:
+    """Refuse a place for a copy before anything is done.
+
+    Raises:
+        ValueError: if it holds files or lies in the data set.
+    """
+    root = source.root.resolve()
+    if target.resolve() == root or root in target.resolve().parents:
+        raise ValueError(
+            f"{target}: expected a folder outside the data set {source.root}, since that is never "
+            "changed. Choose another place."
+        )
+    check_empty(target)
+
+
 class _Samples:
     """The repaired samples of a split, as `picture_of` wants them."""
 
@@ -125,18 +143,6 @@ class _Samples:
         sample = self._split.examine(index).sample
         assert sample is not None, "images without a map are left out before"
         return sample
-
-
-def _refuse_hopeless(report: Report, source: Source, target: Path) -> None:
-    closed = next((f for f in report.findings if f.kind == "cannot-open"), None)
-    if closed is not None:
-        raise ValueError(f"{closed.what} This cannot be repaired here; correct it by hand.")
-    root = source.root.resolve()
-    if target.resolve() == root or root in target.resolve().parents:
-        raise ValueError(
-            f"{target}: expected a folder outside the data set {source.root}, since that is never "
-            "changed. Choose another place."
-        )
 
 
 def _left_out(report: Report, done: Repair) -> set[tuple[str, int]]:
