@@ -2,8 +2,9 @@
 
     python benchmarks/index.py
 
-Makes, in a temporary folder, a COCO panoptic list with ten segments per image, and Cityscapes'
-folders with empty files, and opens each in a process of its own. Needs Linux, for the memory.
+Makes, in a temporary folder, a COCO panoptic list with ten segments per image, Cityscapes' folders
+with empty files, and tar shards of empty files, and opens each in a process of its own. Needs
+Linux, for the memory.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from panoptic_deeplab.data.shard_store import ShardWriter
 
 OPEN = """
 import sys, time
@@ -73,12 +76,26 @@ def make_cityscapes(root: Path, count: int) -> None:
                 (place / f"city{city:02d}_{i:06d}_000000_{ending}.png").touch()
 
 
+def make_tar_shards(root: Path, count: int) -> None:
+    """The same list, with as many files in tars as it names."""
+    make_coco(root, count)
+    writer = ShardWriter(root / "shards", "train")
+    for i in range(count):
+        name = f"{i:012d}"
+        writer.add({f"{name}.jpg": b"", f"{name}.png": b"", f"{name}.json": b""})
+    writer.close()
+
+
 def main() -> None:
-    """Measure both."""
+    """Measure all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     count = parser.parse_args().images
-    makers = {"coco_panoptic": make_coco, "cityscapes": make_cityscapes}
+    makers = {
+        "coco_panoptic": make_coco,
+        "cityscapes": make_cityscapes,
+        "tar_shards": make_tar_shards,
+    }
     for name, make in makers.items():
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder), count)

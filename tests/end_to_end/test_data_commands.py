@@ -181,3 +181,40 @@ def test_evaluate_any_format_and_submit(run, tiny_weights: Path, tmp_path: Path)
     )
     assert code == 2
     assert "expected a result for each of 3 images, missing: 1" in err
+
+
+def test_check_tells_of_faults_and_repairs_a_copy(run, tmp_path: Path) -> None:
+    root, page, fixed = tmp_path / "data", tmp_path / "page.html", tmp_path / "fixed"
+    DATASETS["coco_panoptic"].write_example(root)
+    code, out, err = run("data", "check", root)
+    assert code == 0
+    assert "taken for COCO panoptic" in err
+    assert "4 images examined: 0 errors, 0 warnings and 1 note." in out
+    picture = root / "train/000000000001.png"
+    picture.write_bytes(picture.read_bytes()[:500])
+    code, out, _ = run("data", "check", root, "--html", page, "--fix", fixed)
+    assert code == 1
+    assert "000000000001.png: expected a whole picture, got one that is cut short" in out
+    assert f"repaired copy: {fixed}" in out
+    assert page.read_text().count("data:image/jpeg;base64,") == 3
+    assert run("data", "check", fixed)[0] == 0
+    code, out, _ = run("data", "check", root, "--json")
+    whole = json.loads(out)
+    assert (code, whole["errors"], whole["warnings"]) == (1, 1, 0)
+    assert whole["faults"][0]["kind"] == "unreadable-picture"
+
+
+def test_check_refuses_places_before_it_reads(run, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    DATASETS["coco_panoptic"].write_example(root)
+    for place, message in (
+        (root, "expected a folder outside the data set"),
+        (root / "new", "expected a folder outside the data set"),
+        (tmp_path, "expected an empty or a new folder"),
+    ):
+        code, out, err = run("data", "check", root, "--fix", place)
+        assert (code, out) == (2, "")
+        assert message in err
+    assert run("data", "check", tmp_path / "nowhere")[0] == 2
+    assert run("data", "check", root, "--splits", "nowhere")[0] == 2
+    assert "--workers must be 0 or more" in run("data", "check", root, "--workers", "-1")[2]

@@ -1,5 +1,7 @@
 """The stream of training batches: a function of seed and position, whatever delivers it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from panoptic_deeplab.config import (
     RunConfig,
     ScheduleConfig,
 )
-from panoptic_deeplab.data import TrainingSet, build_dataset, build_loader
+from panoptic_deeplab.data import DATASETS, TrainingSet, build_dataset, build_loader
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import Batch, PanopticMap, Sample, Segment
@@ -254,3 +256,22 @@ def test_shards_are_read_one_after_the_other() -> None:
     drawn = numbers(list(build_loader(Sharded(12), chosen)))
     assert sorted(drawn) == list(range(12))
     assert all(len({n // 4 for n in drawn[i : i + 4]}) == 1 for i in (0, 4, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_options_at_once_resume_and_share(workers: int, tmp_path: Path) -> None:
+    DATASETS["tar_shards"].write_example(tmp_path)
+    plain = settings(plain=False, batch=2)
+    changes = {"balance": "classes", "long_side": 80, "shuffle_window": 2}
+    chosen = plain.model_copy(
+        update={"augment": plain.augment.model_copy(update={"focus": 0.5, "crop_size": (33, 49)})}
+    )
+    files = {"format": "tar_shards", "root": str(tmp_path)}
+    experiment = with_data(chosen, **files, **changes)
+    dataset = build_dataset(experiment.data, "train")
+    whole = list(build_loader(dataset, experiment))
+    helped = with_data(experiment, workers=workers, cache_mb=1)
+    for rank in range(2):
+        rest = list(build_loader(dataset, helped, 3, rank=rank, world=2))
+        expected = [batch.image[rank : rank + 1] for batch in whole[3:]]
+        assert all(torch.equal(a.image, b) for a, b in zip(rest, expected, strict=True))

@@ -55,7 +55,7 @@ class CocoPanoptic:
         known: CocoList | None = None,
     ) -> None:
         self._list_source = annotations_json
-        self._list = known or _open_list(annotations_json, name, prepare)
+        self._list = known or open_list(annotations_json, name, prepare)
         if picture_name is not None:
             named = (replace(e, file_name=picture_name(e)) for e in self._list.entries)
             self._list = replace(self._list, entries=tuple(named))
@@ -191,7 +191,7 @@ def open_coco_panoptic(root: str | Path, split: str) -> CocoPanoptic:
     place = Place(store, listing)
     listed = PurePosixPath(listing).stem  # panoptic_val2017
     name = place.parent.parent.name.removesuffix(".tar").removesuffix(f"_{split}")
-    known = _open_list(place, name)
+    known = open_list(place, name)
     entries = known.entries
     pngs = place.parent.below(listed)
     above = place.parent.parent.below(listed)
@@ -238,11 +238,12 @@ def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
     return np.asarray(ids, np.int32)
 
 
-def _open_list(
+def open_list(
     where: str | Path | Place,
     labels_name: str,
     prepare: Callable[[bytes], bytes] | None = None,
 ) -> CocoList:
+    """Read and check a list; see `coco_list.read_list`."""
     if prepare is None:  # nothing here holds on to the content, which may be large
         return read_list(_read_list_file(where), name=str(where), labels_name=labels_name)
     whole = prepare(_read_list_file(where))

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from panoptic_deeplab.data.coco import CocoPanoptic, find_panoptic_list
+from panoptic_deeplab.data.coco import CocoPanoptic, find_panoptic_list, open_list
+from panoptic_deeplab.data.coco_list import CocoList
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.examples import Examples, write_samples
 from panoptic_deeplab.data.format import Format, Source
@@ -32,15 +33,15 @@ class ShardedPanoptic(CocoPanoptic):
     Args:
         store: the shards.
         listing: the COCO list.
-        name: of the label space.
+        known: the list as read before.
 
     Raises:
         FileNotFoundError: if the list names a file that no shard has.
         ValueError: if the list is faulty.
     """
 
-    def __init__(self, store: ShardStore, listing: Place, name: str) -> None:
-        super().__init__(Place(store), listing, Place(store), name=name)
+    def __init__(self, store: ShardStore, listing: Place, known: CocoList) -> None:
+        super().__init__(Place(store), listing, Place(store), known=known)
         self._shards = np.empty(len(self), np.int64)
         for i, entry in enumerate(self._list.entries):
             for file_name in (entry.file_name, entry.png_name):
@@ -94,12 +95,11 @@ class TarShardWriter:
         self._writer.close()
 
 
-def find_shards(source: Source) -> tuple[ShardStore, Place]:
-    """The shards of a split, and its list.
+def find_shards(source: Source) -> tuple[Path, Place]:
+    """The folder of the shards, and the list of a split.
 
     Raises:
         FileNotFoundError: if either is missing.
-        ValueError: if a shard is damaged.
     """
     folder = source.root / FOLDER
     if not folder.is_dir():
@@ -108,7 +108,7 @@ def find_shards(source: Source) -> tuple[ShardStore, Place]:
             "with `data convert --to tar-shards`."
         )
     store, listing = find_panoptic_list(source.root, source.split)
-    return ShardStore(folder, source.split), Place(store, listing)
+    return folder, Place(store, listing)
 
 
 def detect_tar_shards(root: Path) -> str | None:
@@ -121,8 +121,10 @@ def detect_tar_shards(root: Path) -> str | None:
 
 
 def _open(source: Source) -> ShardedPanoptic:
-    store, listing = find_shards(source)
-    return ShardedPanoptic(store, listing, source.root.resolve().name)
+    folder, listing = find_shards(source)
+    # The list first: reading it takes more memory for a while, which the index then gets.
+    known = open_list(listing, source.root.resolve().name)
+    return ShardedPanoptic(ShardStore(folder, source.split), listing, known)
 
 
 def _write_example(root: str | Path) -> None:

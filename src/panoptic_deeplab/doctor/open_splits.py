@@ -16,6 +16,7 @@ from panoptic_deeplab.data.coco_format import (
 from panoptic_deeplab.data.file_set import FileSet
 from panoptic_deeplab.data.format import Source
 from panoptic_deeplab.data.formats import DATASETS
+from panoptic_deeplab.data.shard_store import ShardStore
 from panoptic_deeplab.data.store import Place, TarStore, open_place
 from panoptic_deeplab.data.tar_shards import find_shards
 from panoptic_deeplab.doctor.coco_split import CocoSplit, Places, as_place, choose, names_of
@@ -87,8 +88,8 @@ def _cityscapes(source: Source) -> tuple[Places, str]:
 
 
 def _shards(source: Source) -> tuple[Places, str]:
-    store, listing = find_shards(source)
-    place = Place(store)
+    folder, listing = find_shards(source)
+    place = Place(ShardStore(folder, source.split))
     return Places(str(listing), listing.content(), place, place), source.root.resolve().name
 
 
