@@ -7,7 +7,7 @@ evaluation read it back.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -65,7 +65,7 @@ class CocoPanopticWriter:
 
     def add(
         self, image_id: str, panoptic: PanopticMap, *, file_name: str = "", png_name: str = ""
-    ) -> dict[str, Any]:
+    ) -> None:
         """Write one image's PNG and note its segments.
 
         Args:
@@ -73,9 +73,6 @@ class CocoPanopticWriter:
             panoptic: its map; areas must be as listed.
             file_name: of the picture; default: the name and ".png".
             png_name: of the PNG; default: the name and ".png".
-
-        Returns:
-            Its annotation in the list.
 
         Raises:
             ValueError: if the name came before or cannot be a file, a segment's pixels are not as
@@ -106,6 +103,10 @@ class CocoPanopticWriter:
         self._annotations.append(
             {"image_id": number, "file_name": png_name, "segments_info": infos}
         )
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The list's annotation of the image that came last."""
         return self._annotations[-1]
 
     def _write_png(self, name: str, content: bytes) -> None:

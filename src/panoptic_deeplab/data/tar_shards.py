@@ -79,12 +79,12 @@ class TarShardWriter:
         assert sample.panoptic is not None
         name = sample.image_id.replace(".", "_")
         file_name, png_name = f"{name}{picture.ending}", f"{name}.panoptic.png"
-        entry = self._writer.add(name, sample.panoptic, file_name=file_name, png_name=png_name)
+        self._writer.add(name, sample.panoptic, file_name=file_name, png_name=png_name)
         self._shards.add(
             {
                 file_name: picture.content,
                 png_name: self._pngs.pop(png_name),
-                f"{name}.json": json.dumps(entry).encode(),
+                f"{name}.json": json.dumps(self._writer.last).encode(),
             }
         )
         return name
