@@ -1,10 +1,23 @@
-"""`python -m benchmarks`: all of them at their full sizes, a few minutes on one core."""
+"""`python -m benchmarks`: every table of docs/performance.md, some ten minutes on one core.
 
-from benchmarks.metrics import bench_metrics
-from benchmarks.postprocess import bench_postprocess
-from benchmarks.targets import bench_targets
+Each is also a command of its own, `panoptic-deeplab bench NAME`; what ours is compared with stands
+beside it in `panoptic_deeplab/bench/`, so that an installed package can measure, too.
+"""
 
-for bench in (bench_postprocess, bench_targets, bench_metrics):
-    print(bench.__name__.removeprefix("bench_"))
-    for name, row in bench().items():
-        print(f"  {name:20}", "  ".join(f"{key} {value:.1f}" for key, value in row.items()))
+from panoptic_deeplab.cli import main
+
+RUNS = (
+    ("bench", "postprocess", "--public-form"),
+    ("bench", "targets"),
+    ("bench", "metrics"),
+    ("bench", "network", "--bfloat16"),
+    ("bench", "decoders"),
+    ("bench", "depthwise"),
+)
+
+for words in RUNS:
+    try:
+        main(list(words))
+    except SystemExit as ended:
+        if ended.code:
+            raise

@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     "grouping_numba": 1,
     "grouping_plain": 1,
     "grouping_tensor": 1,
+    "inference": 1,
     "interpolation": 1,
     "metrics": 1,
     "captions": 1,

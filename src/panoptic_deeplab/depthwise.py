@@ -1,16 +1,18 @@
 """Depthwise convolution whose training on a CPU does not wait for slow kernels.
 
-oneDNN's depthwise convolutions in bfloat16 are fast forward and slow backward. Milliseconds of one
-forward and backward pass, batch of 8, one AVX-512 core, torch's own against the form used here
-(`benchmarks/depthwise.py`, with other work on the machine):
+oneDNN's depthwise convolutions are fast forward (up to dilation 4) and slow backward. Milliseconds
+of one forward and backward pass, batch of 8, one core, torch's own against the form used here
+(`panoptic-deeplab bench depthwise`, with other work on the machines):
 
-    5x5, dilation 1, 160 x 64 x 64       218 |  52    weight gradient from four 3x3 blocks
-    5x5, dilation 2, 576 x 17 x 17        66 |  17    weight gradient from shifted products
-    3x3, dilation 6, 576 x 17 x 17        46 |   8    the same; input gradient by flipped taps
-    3x3, dilation 18, 576 x 17 x 17      114 |   7    the same, on one grid per phase
+                                      bfloat16      float32
+                                       AVX-512         AVX2
+    5x5, dilation 1, 160 x 64 x 64     218 | 52               weight gradient from 3x3 blocks
+    5x5, dilation 2, 576 x 17 x 17      66 | 17     134 | 50  weight gradient from shifted products
+    3x3, dilation 6, 576 x 17 x 17      46 |  8      98 | 31  and input gradient by flipped taps
+    3x3, dilation 18, 576 x 17 x 17    114 |  7     120 | 14  the same, on one grid per phase
 
-They are the same sums in another grouping. Only training under autocast on a CPU takes them;
-everywhere else torch's own convolution runs.
+They are the same sums in another grouping. Only training on a CPU takes them, the first form only
+under autocast; everywhere else torch's own convolution runs.
 """
 
 from collections.abc import Iterator
@@ -23,8 +25,12 @@ from torch.nn.grad import conv2d_weight
 
 Pair = tuple[int, int]
 
-_FAR = 6
-"""Up to this dilation torch's forward convolution is the faster one (measured: 1 to 6)."""
+_FAR = {torch.bfloat16: 6}
+"""Up to this dilation torch's forward convolution is the faster one (measured, AVX-512: 1 to 6)."""
+
+_FAR_ELSE = 4
+"""The same in other types (measured, float32, AVX2: 2 to 4; at 6 torch's takes 3 to 14 times as
+long)."""
 
 
 class DepthwiseConv(nn.Conv2d):
@@ -54,11 +60,12 @@ class DepthwiseConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
         stride, dilation = self.stride[0], self.dilation[0]
+        autocast = torch.is_autocast_enabled("cpu")
         dilated = stride == 1 and dilation > 1
-        blocks = self.kernel_size[0] == 5 and dilation == 1
+        blocks = autocast and self.kernel_size[0] == 5 and dilation == 1
         if not ((dilated or blocks) and self._trains_on_cpu(x)):
             return super().forward(x)
-        dtype = torch.get_autocast_dtype("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if autocast else self.weight.dtype
         function = _Dilated if dilated else _Dense5x5
         with torch.autocast("cpu", enabled=False):
             out: Tensor = function.apply(  # type: ignore[no-untyped-call]
@@ -71,7 +78,7 @@ class DepthwiseConv(nn.Conv2d):
             x.device.type == "cpu"
             and torch.is_grad_enabled()
             and self.weight.requires_grad
-            and torch.is_autocast_enabled("cpu")
+            and (x.dtype == self.weight.dtype or torch.is_autocast_enabled("cpu"))
         )
 
 
@@ -111,7 +118,7 @@ class _Dilated(torch.autograd.Function):
 
 def _convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     kernel, (height, width) = weight.shape[2], x.shape[2:]
-    if dilation <= _FAR:
+    if dilation <= _FAR.get(x.dtype, _FAR_ELSE):
         padding = dilation * (kernel // 2)
         return F.conv2d(x, weight, None, 1, padding, dilation, x.shape[1])
     # Pixels a dilation apart meet only each other, so each phase is a small image of its own.
@@ -141,17 +148,18 @@ def _join_phases(phases: Tensor, dilation: int, height: int, width: int) -> Tens
 
 def _weight_gradient_by_shifts(grad: Tensor, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """(C, 1, k, k): for each tap, the sum of input times gradient where both exist."""
-    seen, wanted = x.permute(0, 2, 3, 1).float(), grad.permute(0, 2, 3, 1).float()
+    exact = torch.promote_types(x.dtype, torch.float32)  # sums over a whole map
+    seen, wanted = (maps.permute(0, 2, 3, 1).to(exact) for maps in (x, grad))
     kernel, (height, width) = weight.shape[2], x.shape[2:]
     result = torch.zeros_like(weight)  # taps that reach beyond the map stay 0
-    for i, (up, down) in enumerate(_shifts(kernel, dilation, height)):
-        for j, (left, right) in enumerate(_shifts(kernel, dilation, width)):
+    for i, (up, down) in enumerate(shifts(kernel, dilation, height)):
+        for j, (left, right) in enumerate(shifts(kernel, dilation, width)):
             product = seen[:, down, right] * wanted[:, up, left]
             result[:, 0, i, j] = product.sum((0, 1, 2))
     return result
 
 
-def _shifts(kernel: int, dilation: int, length: int) -> Iterator[tuple[slice, slice]]:
+def shifts(kernel: int, dilation: int, length: int) -> Iterator[tuple[slice, slice]]:
     """For each tap along one axis: the outputs that have it inside the map, and the inputs."""
     for tap in range(kernel):
         shift = (tap - kernel // 2) * dilation

@@ -1,4 +1,4 @@
-"""`panoptic-deeplab models` and `panoptic-deeplab bench` as a user meets them."""
+"""`panoptic-deeplab models` as a user meets it."""
 
 import json
 from pathlib import Path
@@ -93,21 +93,3 @@ def test_tables_of_a_page_are_renewed(run: Any, small_family: Any, tmp_path: Pat
     page.write_text("no place here")
     assert run("models", "--write", page)[0] == 2
     assert page.read_text() == "no place here"
-
-
-def test_bench_of_the_decoders(run: Any) -> None:
-    words = ["bench", "decoders", "--backbone", "mobilenet_v3_small", "--size", 65, 97]
-    code, out, _ = run(*words, "--rounds", 1, "--json")
-    assert code == 0
-    plain = json.loads(out)
-    assert plain["bench"] == "decoders"
-    assert [r["name"] for r in plain["results"]] == ["panoptic_deeplab", "deeplabv3plus"]
-    code, out, _ = run(*words, "--rounds", 1)
-    assert code == 0
-    assert "deeplabv3plus" in out
-
-
-def test_bench_without_a_name_says_which_there_are(run: Any) -> None:
-    code, _, err = run("bench", "heads")
-    assert code == 2
-    assert "Unknown command 'bench heads'. Known are: bench decoders." in err

@@ -1,7 +1,5 @@
 """What the benchmarks compare with gives our results: the comparison is fair."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,14 +11,9 @@ from panoptic_deeplab.targets import make_targets
 SIZE = (128, 256)
 
 
-@pytest.fixture(autouse=True)
-def _repository_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])
-
-
 def test_the_dense_reference_groups_alike() -> None:
-    from benchmarks.postprocess import dense_reference
-    from benchmarks.scenes import draw_heads, label_space
+    from panoptic_deeplab.bench.postprocess import dense_reference
+    from panoptic_deeplab.bench.scenes import draw_heads, label_space
 
     labels = label_space(19)
     outputs = draw_heads(SIZE, 12, labels)
@@ -38,9 +31,9 @@ def test_the_dense_reference_groups_alike() -> None:
 
 
 def test_the_masked_references_agree() -> None:
-    from benchmarks.metrics import masked_reference as count_matches
-    from benchmarks.scenes import disturb, draw_map, label_space
-    from benchmarks.targets import masked_reference as paint_targets
+    from panoptic_deeplab.bench.metrics import masked_reference as count_matches
+    from panoptic_deeplab.bench.scenes import disturb, draw_map, label_space
+    from panoptic_deeplab.bench.targets import masked_reference as paint_targets
 
     labels = label_space(19)
     rng = np.random.default_rng(0)
@@ -57,18 +50,24 @@ def test_the_masked_references_agree() -> None:
 
 
 def test_all_of_them_run() -> None:
-    from benchmarks.metrics import bench_metrics
-    from benchmarks.postprocess import bench_postprocess
-    from benchmarks.targets import bench_targets
+    from panoptic_deeplab.bench.metrics import bench_metrics
+    from panoptic_deeplab.bench.network import bench_network
+    from panoptic_deeplab.bench.postprocess import bench_postprocess
+    from panoptic_deeplab.bench.targets import bench_targets
 
-    for bench in (bench_postprocess, bench_targets, bench_metrics):
-        rows = bench(size=SIZE, num_things=5, repeats=1)
+    scene = {"size": SIZE, "num_things": 5, "repeats": 1}
+    for rows in (
+        bench_postprocess(**scene, other_numbers=(3,)),
+        bench_targets(**scene),
+        bench_metrics(**scene),
+        bench_network(backbone="mobilenet_v3_small", size=(65, 97), repeats=1),
+    ):
         assert rows["reference"]["speedup"] == 1
         assert all(row["milliseconds"] > 0 for row in rows.values())
 
 
 def test_measuring() -> None:
-    from benchmarks.measure import compare, copy_milliseconds, peak_mb
+    from panoptic_deeplab.bench.measure import compare, copy_milliseconds, peak_mb
 
     times = compare({"small": lambda: np.zeros(10), "large": lambda: np.ones(10**6)}, repeats=3)
     assert 0 <= times["small"] < times["large"]

@@ -1,74 +1,100 @@
 """What `panoptic-deeplab bench` can measure: a table of names.
 
-A new bench is a file with a function that returns a `Result`, a dataclass of its options here,
-and a line in `BENCHES`. Heavy modules are imported inside the functions.
+A new bench is a file with a function that returns rows, a dataclass in `choices.py`, and a line in
+`BENCHES`. Heavy modules are imported inside the functions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress
 
-from panoptic_deeplab.options import Flag
+from panoptic_deeplab.bench.choices import (
+    Data,
+    Decoders,
+    Depthwise,
+    Metrics,
+    Network,
+    Postprocess,
+    Targets,
+    without_quick,
+)
 
 if TYPE_CHECKING:
     from panoptic_deeplab.bench.base import Result
 
-__all__ = ["BENCHES"]
+__all__ = ["BENCHES", "run_bench"]
 
 
-@dataclass(frozen=True)
-class Decoders:
-    """Compare both decoders on one backbone: parameters, multiply-adds, time on the CPU.
+def run_bench(name: str, options: Any, progress: Progress) -> "Result":
+    """Run one of `BENCHES`.
 
-    The paper's comparison: --backbone xception71 --size 1025 2049.
+    Args:
+        name: in the table.
+        options: an instance of its dataclass.
+        progress: shows the rounds.
+
+    Raises:
+        ValueError: if an option is out of range.
     """
-
-    backbone: str = "mobilenet_v3_large_reduced"
-    """A name such as xception71, or timm:NAME. The default is light, so decoders show."""
-    size: tuple[int, int] = (513, 1025)
-    """Height and width of the image in pixels."""
-    output_stride: Literal[8, 16, 32] = 16
-    """Input pixels per pixel of the backbone's last map; Auto-DeepLab has 8."""
-    classes: int = 19
-    """Number of classes."""
-    rounds: int = 10
-    """How often each is timed, in turn with the other."""
-    threads: int = 0
-    """Of torch; 0: its own choice."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
+    return BENCHES[name][1](without_quick(options), progress)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Training images: each stage on one core, and whether the loader keeps a network fed."""
+def _postprocess(options: Postprocess, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.measure import as_result
+    from panoptic_deeplab.bench.postprocess import bench_postprocess, bench_public_form
 
-    data: str = ""
-    """Folder of a data set, whose training split is read; empty: drawn scenes."""
-    pictures: Literal["png", "jpg"] = "png"
-    """Kind of file of the drawn scenes."""
-    size: tuple[int, int] = (1024, 2048)
-    """Height and width of the drawn scenes in pixels."""
-    crop: tuple[int, int] = (512, 1024)
-    """Height and width of training images in pixels."""
-    images: int = 64
-    """How many are read for each measurement."""
-    batch: int = 4
-    """Images per step."""
-    workers: int = 0
-    """Processes of the loader; 0: one per core."""
-    cache_mb: int = 0
-    """Decoded images that the loader keeps in memory; stages are measured without."""
-    network_ms: float = 50.0
-    """What the stand-in for a network takes for an image."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
+    scene = _scene(options)
+    if any(side % 4 for side in options.size):
+        raise ValueError(
+            f"Sides must be multiples of 4, got {options.size}. Heads lie at stride 4."
+        )
+    if not options.backends:
+        raise ValueError("backends must name at least one of numba, tensor, plain.")
+    rows = bench_postprocess(
+        **scene, backends=options.backends, repeats=options.rounds, progress=progress
+    )
+    if options.public_form:
+        rows["centers x pixels"] = bench_public_form(**scene)
+    return as_result(f"heads to segments, {_named(options)}", rows, _settings(options))
+
+
+def _targets(options: Targets, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.measure import as_result
+    from panoptic_deeplab.bench.targets import bench_targets
+
+    if not options.backends:
+        raise ValueError("backends must name at least one of numba, plain.")
+    rows = bench_targets(
+        **_scene(options), backends=options.backends, repeats=options.rounds, progress=progress
+    )
+    return as_result(f"truth to targets, {_named(options)}", rows, _settings(options))
+
+
+def _metrics(options: Metrics, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.measure import as_result
+    from panoptic_deeplab.bench.metrics import bench_metrics
+
+    rows = bench_metrics(**_scene(options), repeats=options.rounds, progress=progress)
+    return as_result(f"metrics of one image, {_named(options)}", rows, _settings(options))
+
+
+def _network(options: Network, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.measure import as_result
+    from panoptic_deeplab.bench.network import bench_network
+
+    if options.classes < 1:
+        raise ValueError(f"classes must be at least 1, got {options.classes}. Cityscapes has 19.")
+    rows = bench_network(
+        backbone=options.backbone,
+        size=options.size,
+        num_classes=options.classes,
+        with_bfloat16=options.bfloat16,
+        repeats=options.rounds,
+        progress=progress,
+    )
+    height, width = options.size
+    return as_result(f"{options.backbone}, {height}x{width}", rows, _settings(options))
 
 
 def _decoders(options: Decoders, progress: Progress) -> "Result":
@@ -102,8 +128,62 @@ def _data(options: Data, progress: Progress) -> "Result":
     )
 
 
+def _depthwise(options: Depthwise, progress: Progress) -> "Result":
+    import torch
+
+    from panoptic_deeplab.bench.depthwise import bench_depthwise
+    from panoptic_deeplab.bench.measure import as_result
+
+    if options.batch < 1:
+        raise ValueError(f"batch must be at least 1, got {options.batch}.")
+    rows = bench_depthwise(
+        batch=options.batch,
+        dtype=torch.bfloat16 if options.bfloat16 else torch.float32,
+        repeats=options.rounds,
+        progress=progress,
+    )
+    kind = "bfloat16" if options.bfloat16 else "float32"
+    title = f"training step of a depthwise convolution, batch of {options.batch}, {kind}"
+    return as_result(title, rows, _settings(options))
+
+
+def _scene(options: Any) -> dict[str, Any]:
+    """Arguments that make a drawn scene, checked.
+
+    Raises:
+        ValueError: if nothing could be drawn.
+    """
+    if min(options.size) < 32:
+        raise ValueError(f"Each side must be at least 32 pixels, got {options.size}.")
+    if not 4 <= options.classes <= 255:
+        raise ValueError(f"classes must be 4 to 255, got {options.classes}. Cityscapes has 19.")
+    if options.things < 1:
+        raise ValueError(f"things must be at least 1, got {options.things}. Streets have about 80.")
+    return {
+        "size": options.size,
+        "num_classes": options.classes,
+        "num_things": options.things,
+    }
+
+
+def _named(options: Any) -> str:
+    height, width = options.size
+    return f"{height}x{width}, {options.classes} classes, {options.things} things"
+
+
+def _settings(options: Any) -> dict[str, Any]:
+    """What is needed to repeat it."""
+    shown = {"json", "debug", "quick"}
+    return {k: v for k, v in vars(options).items() if k not in shown}
+
+
 BENCHES: dict[str, tuple[Any, Callable[[Any, Progress], "Result"]]] = {
-    "data": (Data, _data),
+    "postprocess": (Postprocess, _postprocess),
+    "targets": (Targets, _targets),
+    "metrics": (Metrics, _metrics),
+    "network": (Network, _network),
     "decoders": (Decoders, _decoders),
+    "depthwise": (Depthwise, _depthwise),
+    "data": (Data, _data),
 }
 """Name to options, which have `json` and `debug`, and function."""

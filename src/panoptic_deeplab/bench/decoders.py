@@ -7,6 +7,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from panoptic_deeplab.bench.base import Result, threads, time_in_turn
+from panoptic_deeplab.bench.measure import copy_milliseconds, machine, or_none, peak_mb
 from panoptic_deeplab.config import ModelConfig, Size
 from panoptic_deeplab.counting import count
 from panoptic_deeplab.model import build_model
@@ -51,6 +52,10 @@ def compare_decoders(
         num_threads: of torch; 0: its own choice.
         progress: shows the rounds.
 
+    Returns:
+        The figures of Panoptic-DeepLab's decoder also stand alone: speedup over the other one, and
+        floor_milliseconds, of reading image and weights and writing the heads once.
+
     Raises:
         ValueError: if the backbone is unknown or refuses the output stride, or if there is no
             class.
@@ -66,13 +71,16 @@ def compare_decoders(
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, *size), generator=generator, dtype=torch.uint8)
     counts = {name: count(config, num_classes, size) for name, config in configs.items()}
-    functions = {
-        name: partial(_run, _prepare(config, num_classes), image)
-        for name, config in configs.items()
-    }
+    models = {name: _prepare(config, num_classes) for name, config in configs.items()}
+    functions = {name: partial(_run, model, image) for name, model in models.items()}
+    ours, other = DECODERS
     with threads(num_threads) as used, torch.inference_mode():
         times = time_in_turn(functions, rounds=rounds, progress=progress)
-    first = times[next(iter(DECODERS))]
+        peaks = {name: or_none(peak_mb(function)) for name, function in functions.items()}
+        heads = models[ours](image)
+    weights = sum(weight.numel() for weight in models[ours].parameters())
+    floor = copy_milliseconds(image.numel() + 4 * (weights + sum(x.numel() for x in heads)))
+    first = times[ours]
     return Result(
         title=f"{backbone}, {size[0]}x{size[1]}, {num_classes} classes, CPU, {used} threads",
         columns=COLUMNS,
@@ -89,6 +97,10 @@ def compare_decoders(
             for name in configs
         ],
         plain={
+            "milliseconds": first.median_ms,
+            "speedup": times[other].times_as_long_as(first),
+            "peak_mb": peaks[ours],
+            "floor_milliseconds": floor,
             "backbone": backbone,
             "output_stride": output_stride,
             "input": list(size),
@@ -96,6 +108,7 @@ def compare_decoders(
             "device": "cpu",
             "threads": used,
             "rounds": rounds,
+            "machine": machine(),
             "torch": torch.__version__,
             "results": [
                 {
@@ -106,6 +119,7 @@ def compare_decoders(
                     "latency_ms": times[name].median_ms,
                     "fastest_ms": times[name].fastest_ms,
                     "times_as_long": times[name].times_as_long_as(first),
+                    "peak_mb": peaks[name],
                 }
                 for name in configs
             ],

@@ -4,15 +4,15 @@ from typing import Any
 
 from rich.table import Table
 
-from panoptic_deeplab.bench import BENCHES
+from panoptic_deeplab.bench import run_bench
 from panoptic_deeplab.files import as_json
 from panoptic_deeplab.terminal import show, show_progress
 
 
 def bench(name: str, options: Any) -> int:
-    """Time one of `BENCHES` and print its table or JSON."""
+    """Time one of `bench.BENCHES` and print its table or JSON."""
     with show_progress() as progress:
-        result = BENCHES[name][1](options, progress)
+        result = run_bench(name, options, progress)
     if options.json:
         print(as_json({"bench": name, **result.plain}).decode())
         return 0

@@ -81,7 +81,7 @@ def draw_heads(
     np.put_along_axis(logits, right, np.take_along_axis(logits, right, 0) + 4, 0)
     heat = np.zeros(small, np.float32)
     offset = rng.normal(0, 0.3, (2, *small)).astype(np.float32)
-    grid = np.stack(np.indices(small)).astype(np.float32)
+    grid = np.indices(small).astype(np.float32)
     for segment in truth.segments:
         if not labels.is_thing(segment.class_id):
             continue

@@ -1,9 +1,12 @@
 """Panoptic quality of one image: joint counts against one mask per pair of segments."""
 
-import numpy as np
-from benchmarks.measure import table
-from benchmarks.scenes import disturb, draw_map, label_space
+from collections.abc import Callable
 
+import numpy as np
+from rich.progress import Progress
+
+from panoptic_deeplab.bench.measure import REFERENCE, Row, table
+from panoptic_deeplab.bench.scenes import disturb, draw_map, label_space
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
 from panoptic_deeplab.metrics.joint import count_joint
@@ -43,11 +46,19 @@ def bench_metrics(
     num_classes: int = 19,
     num_things: int = 80,
     repeats: int = 5,
-) -> dict[str, dict[str, float]]:
+    progress: Progress | None = None,
+) -> dict[str, Row]:
     """Compare panoptic quality, and all three metrics together, with the reference's PQ.
 
+    Args:
+        size: (H, W).
+        num_classes: K.
+        num_things: discs drawn.
+        repeats: of each.
+        progress: shows the rounds.
+
     Returns:
-        For "reference", "panoptic quality" and "all metrics": milliseconds, speedup over the
+        For "panoptic quality", "all metrics" and "reference": milliseconds, speedup over the
         reference, peak_mb and floor_milliseconds (reading both maps once).
     """
     labels = label_space(num_classes)
@@ -57,12 +68,14 @@ def bench_metrics(
 
     def all_metrics() -> None:
         joint = count_joint(prediction, truth)
-        for metric in (PanopticQuality(labels), MeanIoU(labels), AveragePrecision(labels)):
-            metric.update(prediction, truth, joint=joint)
+        PanopticQuality(labels).update(prediction, truth, joint=joint)
+        MeanIoU(labels).update(prediction, truth, joint=joint)
+        AveragePrecision(labels).update(prediction, truth, joint=joint)
 
-    functions = {
-        "reference": lambda: masked_reference(prediction, truth, labels),
+    functions: dict[str, Callable[[], object]] = {
         "panoptic quality": lambda: PanopticQuality(labels).update(prediction, truth),
         "all metrics": all_metrics,
+        REFERENCE: lambda: masked_reference(prediction, truth, labels),
     }
-    return table(functions, num_bytes=8 * size[0] * size[1], repeats=repeats)
+    num_bytes = 8 * size[0] * size[1]
+    return table(functions, num_bytes=num_bytes, repeats=repeats, progress=progress)

@@ -4,11 +4,15 @@ The reference is the way of the public codes: for each segment a mask over the w
 coordinates, and assignments through it.
 """
 
-import numpy as np
-from benchmarks.measure import table
-from benchmarks.scenes import draw_map, label_space
-from numpy.typing import NDArray
+from collections.abc import Callable
+from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from panoptic_deeplab.bench.measure import REFERENCE, Row, table
+from panoptic_deeplab.bench.scenes import draw_map, label_space
 from panoptic_deeplab.labels import IGNORED, LabelSpace
 from panoptic_deeplab.structures import PanopticMap
 from panoptic_deeplab.targets import make_targets
@@ -53,18 +57,32 @@ def bench_targets(
     size: tuple[int, int] = (1024, 2048),
     num_classes: int = 19,
     num_things: int = 80,
+    backends: tuple[str, ...] = ("numba", "plain"),
     repeats: int = 7,
-) -> dict[str, dict[str, float]]:
-    """Compare both ways of `make_targets` with the reference.
+    progress: Progress | None = None,
+) -> dict[str, Row]:
+    """Compare the ways of `make_targets` with the reference.
+
+    Args:
+        size: (H, W).
+        num_classes: K.
+        num_things: discs drawn.
+        backends: of `make_targets`.
+        repeats: of each.
+        progress: shows the rounds.
 
     Returns:
-        For "reference", "numba" and "plain": milliseconds, speedup over the reference, peak_mb and
+        For each back end and "reference": milliseconds, speedup over the reference, peak_mb and
         floor_milliseconds (reading the map and writing the targets once).
     """
     labels = label_space(num_classes)
     truth = draw_map(size, num_things, labels, np.random.default_rng(0))
-    functions = {"reference": lambda: masked_reference(truth, labels)}
-    for backend in ("numba", "plain"):
-        functions[backend] = lambda b=backend: make_targets(truth, labels, backend=b)
+    functions: dict[str, Callable[[], object]] = {
+        name: partial(make_targets, truth, labels, backend=name)  # type: ignore[arg-type]
+        for name in backends
+    }
+    functions[REFERENCE] = partial(masked_reference, truth, labels)
     num_bytes = 4 + 8 + 7 * 4  # per pixel: id, class id, seven float32 maps
-    return table(functions, num_bytes=num_bytes * size[0] * size[1], repeats=repeats)
+    return table(
+        functions, num_bytes=num_bytes * size[0] * size[1], repeats=repeats, progress=progress
+    )

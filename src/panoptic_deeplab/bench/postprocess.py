@@ -6,16 +6,28 @@ distances, one mask per instance for the vote, its score and its box. It does no
 x pixels tensor of the public codes, which takes gigabytes and is slower still.
 """
 
+from collections.abc import Callable
+from functools import partial
+from math import nan
+from typing import cast
+
 import torch
 import torch.nn.functional as F
-from benchmarks.measure import table
-from benchmarks.scenes import draw_heads, label_space
+from rich.progress import Progress
 from torch import Tensor
 
-from panoptic_deeplab.grouping import group_outputs
+from panoptic_deeplab.bench.measure import REFERENCE, Row, compare, peak_mb, table
+from panoptic_deeplab.bench.scenes import draw_heads, label_space
+from panoptic_deeplab.grouping import Backend, Score, group_outputs
 from panoptic_deeplab.grouping_plain import segment_boxes
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import Outputs
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+ARGMAX = "arg-max alone"
+"""The compiled pass from logits to class ids, which every map from logits needs."""
 
 
 def dense_reference(
@@ -42,14 +54,14 @@ def dense_reference(
     numbers = _nearest_center(offset[0], centers) * is_thing
     probabilities = logits.softmax(dim=1)[0] if with_scores else None
     result = torch.zeros(size, dtype=torch.int32)
-    things = []
+    things: list[tuple[int, float, list[int]]] = []
     for number in range(1, len(centers) + 1):
         mask = numbers == number
         if not mask.any():
             continue
         class_id = int(classes[mask].mode().values)
         result[mask] = len(things) + 1
-        score, box = 0.0, []
+        score, box = 0.0, list[int]()
         if probabilities is not None:
             y, x = centers[number - 1].tolist()
             score = float(probabilities[class_id][mask].mean() * heat[0, 0, y, x])
@@ -89,50 +101,99 @@ def _nearest_center(offset: Tensor, centers: Tensor) -> Tensor:
     return numbers
 
 
+def nearest_in_one_tensor(offset: Tensor, centers: Tensor) -> Tensor:
+    """Number pixels as the public codes do: all distances at once, gigabytes of them."""
+    height, width = offset.shape[1:]
+    grid = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    places = (grid + offset).flatten(1).T[None]  # (1, HW, 2)
+    away = (centers[:, None].float() - places).norm(dim=2)  # (N, HW), and twice that before
+    numbers: Tensor = away.argmin(dim=0).view(height, width) + 1
+    return numbers
+
+
 def bench_postprocess(
     *,
-    size: tuple[int, int] = (1024, 2048),
+    size: Size = (1024, 2048),
     num_classes: int = 19,
     num_things: int = 80,
     backends: tuple[str, ...] = ("numba", "tensor", "plain"),
+    other_numbers: tuple[int, ...] = (20, 200),
     repeats: int = 5,
-) -> dict[str, dict[str, float]]:
+    progress: Progress | None = None,
+) -> dict[str, Row]:
     """Compare back ends with the reference, with and without scores and boxes.
+
+    Args:
+        size: (H, W).
+        num_classes: K.
+        num_things: discs drawn.
+        backends: the first is timed with other numbers of things, too.
+        other_numbers: of things.
+        repeats: of each.
+        progress: shows the rounds.
 
     Returns:
         For each "backend" and "backend, scores": milliseconds, speedup over the reference,
         peak_mb, floor_milliseconds (reading the heads and writing the map once), and
-        times_argmax: milliseconds over those of the compiled arg-max pass alone.
+        times_argmax: milliseconds over those of the compiled arg-max pass alone, if numba is
+        among the back ends.
     """
     labels = label_space(num_classes)
-    outputs = draw_heads(size, num_things, labels)
+    scenes = {n: draw_heads(size, n, labels) for n in (num_things, *other_numbers)}
+    outputs = scenes[num_things]
 
-    def group(backend: str, score: str) -> None:
+    def group(backend: str, score: str, number: int = num_things) -> None:
         (panoptic,) = group_outputs(
-            outputs, labels, size=size, align_corners=False, backend=backend, score=score
+            scenes[number],
+            labels,
+            size=size,
+            align_corners=False,
+            backend=cast(Backend, backend),
+            score=cast(Score, score),
         )
         if score == "product":
             segment_boxes(panoptic)
 
-    functions = {"reference": lambda: dense_reference(outputs, labels, size, with_scores=False)}
-    functions["reference, scores"] = lambda: dense_reference(
-        outputs, labels, size, with_scores=True
-    )
+    functions: dict[str, Callable[[], object]] = {}
     for backend in backends:
         # Reading a center's heat is the cheapest score; the map itself needs none.
-        functions[backend] = lambda b=backend: group(b, "objectness")
-        functions[f"{backend}, scores"] = lambda b=backend: group(b, "product")
-    functions["argmax"] = _argmax_pass(outputs, size)
+        functions[backend] = partial(group, backend, "objectness")
+        functions[f"{backend}, scores"] = partial(group, backend, "product")
+    for number in other_numbers:
+        functions[f"{backends[0]}, {number} things"] = partial(
+            group, backends[0], "objectness", number
+        )
+    if "numba" in backends:
+        functions[ARGMAX] = _argmax_pass(outputs, size)
+    for name, with_scores in ((REFERENCE, False), (f"{REFERENCE}, scores", True)):
+        functions[name] = partial(dense_reference, outputs, labels, size, with_scores=with_scores)
     num_bytes = sum(4 * head.numel() for head in outputs) + 4 * size[0] * size[1]
-    references = {name: "reference, scores" for name in functions if name.endswith("scores")}
-    results = table(functions, num_bytes=num_bytes, repeats=repeats, references=references)
-    argmax = results["argmax"]["milliseconds"]
-    for row in results.values():
-        row["times_argmax"] = row["milliseconds"] / argmax
+    references = {name: f"{REFERENCE}, scores" for name in functions if name.endswith("scores")}
+    results = table(
+        functions, num_bytes=num_bytes, repeats=repeats, references=references, progress=progress
+    )
+    for name in results:
+        if name.endswith(" things"):  # the reference was timed on another scene
+            results[name]["speedup"] = nan
+        if ARGMAX in results:
+            results[name]["times_argmax"] = (
+                results[name]["milliseconds"] / results[ARGMAX]["milliseconds"]
+            )
     return results
 
 
-def _argmax_pass(outputs: Outputs, size: tuple[int, int]):
+def bench_public_form(
+    *, size: Size = (1024, 2048), num_classes: int = 19, num_things: int = 80
+) -> Row:
+    """Time the public codes' way to the nearest center, once: it takes gigabytes."""
+    outputs = draw_heads(size, num_things, label_space(num_classes))
+    offset = F.interpolate(outputs.offset, size=size, mode="bilinear")[0] * 4
+    heat = F.interpolate(outputs.center, size=size, mode="bilinear")[0, 0]
+    function = partial(nearest_in_one_tensor, offset, _find_centers(heat))
+    return {"milliseconds": compare({"it": function}, 1)["it"], "peak_mb": peak_mb(function)}
+
+
+def _argmax_pass(outputs: Outputs, size: Size) -> Callable[[], object]:
     from panoptic_deeplab import kernels
     from panoptic_deeplab.interpolation import make_axis
 

@@ -1,0 +1,100 @@
+"""`panoptic-deeplab bench` as a user meets it, on tiny images."""
+
+import json
+from typing import Any
+
+import pytest
+
+from panoptic_deeplab.bench import BENCHES
+from panoptic_deeplab.cli import main
+
+SCENE = ("--size", 64, 128, "--things", 4, "--rounds", 1)
+IMAGE = ("--size", 65, 97, "--rounds", 1, "--backbone", "mobilenet_v3_small")
+
+SMALL: dict[str, tuple[tuple[object, ...], set[str]]] = {
+    "postprocess": (
+        (*SCENE, "--backends", "numba", "tensor", "plain", "--public-form"),
+        {"numba", "numba, scores", "tensor", "plain", "arg-max alone", "centers x pixels"},
+    ),
+    "targets": (SCENE, {"numba", "plain", "reference"}),
+    "metrics": (SCENE, {"panoptic quality", "all metrics", "reference"}),
+    "network": ((*IMAGE, "--bfloat16"), {"float32", "bfloat16", "reference"}),
+    "decoders": (IMAGE, {"panoptic_deeplab", "deeplabv3plus"}),
+    "depthwise": (("--batch", 1, "--rounds", 1), {"5x5, dilation 2, 576 x 17 x 17"}),
+}
+"""Words of a tiny run of each bench, and rows it must have."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run the command here; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "150")
+
+    def run(*words: object) -> tuple[Any, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["bench", *(str(w) for w in words)])
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_every_bench_has_a_small_form() -> None:
+    assert {*SMALL, "data"} == set(BENCHES)  # the loader's has figures of its own: test_bench.py
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_result_for_programs(run: Any, name: str) -> None:
+    words, rows = SMALL[name]
+    code, out, _ = run(name, *words, "--json")
+    assert code == 0
+    plain = json.loads(out)
+    assert plain["bench"] == name
+    for figure in ("milliseconds", "speedup", "peak_mb", "floor_milliseconds"):
+        assert isinstance(plain[figure], float), figure
+    assert plain["milliseconds"] > 0
+    assert plain["floor_milliseconds"] > 0
+    assert rows <= {row["name"] for row in plain["results"]}
+
+
+def test_the_table_for_people(run: Any) -> None:
+    code, out, _ = run("metrics", *SCENE)
+    assert code == 0
+    for words in ("metrics of one image, 64x128", "speedup", "peak MB", "floor ms", "reference"):
+        assert words in out
+
+
+def test_quick_keeps_what_was_chosen(run: Any) -> None:
+    code, out, _ = run("metrics", "--quick", "--things", 3, "--json")
+    plain = json.loads(out)
+    assert code == 0
+    assert (plain["size"], plain["things"], plain["rounds"]) == ([256, 512], 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("postprocess", "--size", 62, 128), "Sides must be multiples of 4, got (62, 128)."),
+        (("targets", "--size", 8, 128), "Each side must be at least 32 pixels, got (8, 128)."),
+        (("metrics", "--classes", 3), "classes must be 4 to 255, got 3. Cityscapes has 19."),
+        (("metrics", "--things", 0), "things must be at least 1, got 0."),
+        (("metrics", *SCENE, "--rounds", 0), "rounds must be at least 1, got 0."),
+        (("network", "--classes", 0), "classes must be at least 1, got 0."),
+        (("network", "--backbone", "resnet51"), "resnet50"),
+        (("network", "--size", 8, 97, "--backbone", "mobilenet_v3_small"), "at least 33 pixels"),
+        (("depthwise", "--batch", 0), "batch must be at least 1, got 0."),
+        (("depthwise", "--size", 8, 8), "Unknown option --size."),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(run: Any, words: Any, sentence: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+def test_an_unknown_name_says_which_there_are(run: Any) -> None:
+    code, _, err = run("heads")
+    assert code == 2
+    known = ", ".join(f"bench {name}" for name in BENCHES)
+    assert f"Unknown command 'bench heads'. Known are: {known}." in err
