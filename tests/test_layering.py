@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     "captions": 1,
     "render": 1,
     "curves": 1,
+    "page": 1,
     "options": 1,
     "counting": 2,
     "family": 2,
