@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 MAX_SEGMENT_ID = 2**24 - 1
 """Largest id that red + 256 green + 65536 blue can express."""
 
+SCORES = ("score", "objectness", "class_probability")
+"""What may stand beside a predicted segment; the last two are this package's own fields."""
+
 MAX_AREA = 2**62
 """Larger areas are listed by mistake; this one still fits into 64 bits."""
 
@@ -54,7 +57,7 @@ class CocoList:
         labels: classes in the order of their data-set ids.
         entries: in the file's order.
         segments: (S, 4) int64: id, class_id, area in pixels or -1 where none is listed, 1 if crowd.
-        scores: (S,) float64, NaN where there is none.
+        scores: (S, 3) float64, score, objectness and class probability; NaN where there is none.
     """
 
     name: str
@@ -67,11 +70,15 @@ class CocoList:
         """The listed segments of one image, in the file's order."""
         first, last = entry.rows
         return tuple(
-            Segment(number, class_id, area, None if np.isnan(score) else score, bool(crowd))
-            for (number, class_id, area, crowd), score in zip(
-                self.segments[first:last].tolist(), self.scores[first:last].tolist(), strict=True
+            Segment(number, class_id, area, score, bool(crowd), objectness, probability)
+            for (number, class_id, area, crowd), (score, objectness, probability) in zip(
+                self.segments[first:last].tolist(), self._plain_scores(first, last), strict=True
             )
         )
+
+    def _plain_scores(self, first: int, last: int) -> list[list[float | None]]:
+        rows = self.scores[first:last].tolist()
+        return [[None if isnan(value) else value for value in row] for row in rows]
 
 
 def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
@@ -91,7 +98,7 @@ def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
     images = _read_images(whole, name)
     entries: list[ImageEntry] = []
     rows: list[tuple[int, int, int, int]] = []
-    scores: list[float] = []
+    scores: list[list[float]] = []
     for i, annotation in enumerate(_records(whole, "annotations", name)):
         where = f"{name}: annotations[{i}]"
         number = _field(annotation, "image_id", (int, str), where)
@@ -117,7 +124,9 @@ def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
     if images:
         logger.warning("%s: %d images have no annotation and are left out.", name, len(images))
     segments = np.array(rows, np.int64).reshape(-1, 4)
-    return CocoList(name, labels, tuple(entries), segments, np.array(scores, np.float64))
+    return CocoList(
+        name, labels, tuple(entries), segments, np.array(scores, np.float64).reshape(-1, 3)
+    )
 
 
 def read_image_field(content: bytes, field: str, *, name: str) -> dict[str, str]:
@@ -268,8 +277,8 @@ def _read_images(whole: Mapping[str, Any], name: str) -> dict[int | str, str]:
 
 def _read_segments(
     annotation: Mapping[str, Any], labels: LabelSpace, where: str
-) -> list[tuple[tuple[int, int, int, int], float]]:
-    """((id, class_id, area, crowd), score) per segment."""
+) -> list[tuple[tuple[int, int, int, int], list[float]]]:
+    """((id, class_id, area, crowd), scores) per segment."""
     found = []
     for j, record in enumerate(_field(annotation, "segments_info", list, where)):
         here = f"{where}.segments_info[{j}]"
@@ -286,6 +295,6 @@ def _read_segments(
         area = _number(record, "area", here)
         crowd = int(bool(record.get("iscrowd", 0)))
         row = (number, class_id, -1 if isnan(area) else round(min(area, MAX_AREA)), crowd)
-        found.append((row, _number(record, "score", here)))
+        found.append((row, [_number(record, key, here) for key in SCORES]))
     _unique([row[0] for row, _ in found], "segment id", where)
     return found
