@@ -58,6 +58,7 @@ FLOORS: dict[str, int] = {
     "counts_file": 2,
     "oracle": 3,
     "evaluation_page": 3,
+    "comparison": 3,
     "evaluate": 3,
     "family_report": 3,
     "family_docs": 3,

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.commands.bench import bench
+from panoptic_deeplab.commands.compare import Compare, compare
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
 from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
 from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
@@ -114,6 +115,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "demo": (Demo, demo),
     "predict": (Predict, predict),
     "evaluate": (Evaluate, run_evaluate),
+    "compare": (Compare, compare),
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
     "data convert": (DataConvert, convert_data),

@@ -20,7 +20,6 @@ import cv2
 from rich.progress import Progress
 
 from panoptic_deeplab.assessment import Meters, Report, Wanted
-from panoptic_deeplab.counts_file import CountsFile
 from panoptic_deeplab.data.base import PanopticDataset, read_truth
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
@@ -61,6 +60,16 @@ class Finds(Protocol):
         """Find the segments of a sample."""
 
 
+class Keeps(Protocol):
+    """Keeps counts, see `counts_file.CountsFile`."""
+
+    def read(self) -> Sequence[ImageCounts]:
+        """What was counted before."""
+
+    def add(self, counts: ImageCounts, /) -> None:
+        """Keep one more."""
+
+
 class Saved(Protocol):
     """Predictions by image name, see `data.predictions.Predictions`."""
 
@@ -88,7 +97,7 @@ def evaluate(
     kinds: Mapping[str, str] | None = None,
     on_prediction: Callable[[Sample, Prediction], None] | None = None,
     wanted: Wanted | None = None,
-    keep: CountsFile | None = None,
+    keep: Keeps | None = None,
 ) -> Report:
     """Predict every image of a data set and compare with its truth.
 
@@ -146,7 +155,7 @@ def evaluate_saved(
     progress: Progress | None = None,
     kinds: Mapping[str, str] | None = None,
     wanted: Wanted | None = None,
-    keep: CountsFile | None = None,
+    keep: Keeps | None = None,
 ) -> Report:
     """Compare saved predictions with the truth of a data set, without a network.
 
@@ -269,9 +278,7 @@ def _in_processes(work: _Work, numbers: Sequence[int], count: int) -> Iterator[I
         pool.shutdown(cancel_futures=True)
 
 
-def _start(
-    parts: _Parts, dataset: PanopticDataset, limit: int, keep: CountsFile | None
-) -> list[int]:
+def _start(parts: _Parts, dataset: PanopticDataset, limit: int, keep: Keeps | None) -> list[int]:
     """Add what is counted already; the numbers of the images that are left."""
     if limit < 0:
         raise ValueError(f"limit must be 0 (all images) or more, got {limit}.")

@@ -71,7 +71,7 @@ def evaluation_page(
         A UTF-8 HTML file.
     """
     sections = [
-        Section("Overview", _overview(report)),
+        Section("Overview", _overview(report), is_grid=True),
         Section("Classes", (_classes(report),)),
         Section("What went wrong", _errors(report)),
         Section("Object size", (_sizes(report),)),
@@ -88,10 +88,9 @@ def evaluation_page(
     ]
     note = "Click a picture, or use the arrow keys, to flip between truth, prediction and image."
     if worst:
-        sections.append(Section("Worst images", (Text(note, True),)))
-        sections.append(Section("By PQ, from the lowest", drawn[: len(worst)], is_grid=True))
+        sections.append(Section("Worst images", drawn[: len(worst)], True, note))
     if best:
-        sections.append(Section("Best images", drawn[len(worst) :], is_grid=True))
+        sections.append(Section("Best images", drawn[len(worst) :], True, note))
     sections.append(Section("All images", (_image_table(ordered),)))
     return render_page(title, sections, subtitle=f"{report.num_images} images; in percent")
 
@@ -196,20 +195,17 @@ def _classes(report: Report) -> SortableTable:
 def _errors(report: Report) -> list[Block]:
     present = {n: c for n, c in report.errors.items() if any(c.of(kind) for kind in KINDS)}
     bars = {name: [count.of(kind) for kind in KINDS] for name, count in present.items()}
-    rows: list[list[Cell]] = [
-        [
-            name,
-            *(f"{c.missed.get(k, 0)} + {c.false.get(k, 0)}" for k in KINDS),
-            ", ".join(f"{other} ({n})" for other, n in list(c.taken_for.items())[:3]),
-        ]
-        for name, c in present.items()
-    ]
+    rows: list[list[Cell]] = []
+    for name, count in present.items():
+        taken = ", ".join(f"{other} ({n})" for other, n in list(count.taken_for.items())[:3])
+        rows.append([name, "missed", *(count.missed.get(kind, 0) for kind in KINDS), ""])
+        rows.append([name, "false", *(count.false.get(kind, 0) for kind in KINDS), taken])
     costs: list[list[Cell]] = [
         [n, *(100 * c.cost.get(kind, 0.0) for kind in KINDS)] for n, c in present.items()
     ]
     return [
         Bars(KIND_COLORS, bars, "Segments missed and false, by what went wrong"),
-        SortableTable(("class", *KINDS, "was taken for it"), rows, "missed + false", "errors"),
+        SortableTable(("class", "segments", *KINDS, "was taken for it"), rows, key="errors"),
         SortableTable(
             ("class", *KINDS),
             costs,

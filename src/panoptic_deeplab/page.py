@@ -165,11 +165,13 @@ class Section:
         title: its heading, and its entry in the list at the top.
         blocks: in order.
         is_grid: put the blocks side by side where there is room.
+        note: a line below the heading.
     """
 
     title: str
     blocks: Sequence[Block]
     is_grid: bool = False
+    note: str = ""
 
 
 def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> bytes:

@@ -84,7 +84,8 @@ def run_evaluate(options: Evaluate) -> int:
     if options.html is not None:
         from panoptic_deeplab.evaluation_page import evaluation_page
 
-        title = f"{options.predictions or options.weights} on {options.data}"
+        source_name = Path(options.predictions or options.weights).name
+        title = f"{source_name} on {Path(options.data).name}, {options.split}"
         with show_progress() as progress:
             page = evaluation_page(report, dataset, source, title=title, progress=progress)
         write_whole(options.html, page)
