@@ -59,6 +59,7 @@ FLOORS: dict[str, int] = {
     "oracle": 3,
     "evaluation_page": 3,
     "comparison": 3,
+    "paper_figure": 3,
     "evaluate": 3,
     "family_report": 3,
     "family_docs": 3,

@@ -22,6 +22,7 @@ from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
 from panoptic_deeplab.commands.data_submit import DataSubmit, submit_data
 from panoptic_deeplab.commands.demo import Demo, demo
 from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
+from panoptic_deeplab.commands.figure import FigureOptions, figure
 from panoptic_deeplab.commands.models import Models, models
 from panoptic_deeplab.commands.predict import Predict, predict
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
@@ -116,6 +117,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "predict": (Predict, predict),
     "evaluate": (Evaluate, run_evaluate),
     "compare": (Compare, compare),
+    "figure": (FigureOptions, figure),
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
     "data convert": (DataConvert, convert_data),
