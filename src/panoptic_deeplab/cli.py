@@ -15,6 +15,7 @@ from rich.console import Console
 
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.commands.bench import bench
+from panoptic_deeplab.commands.compare import Compare, compare
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
 from panoptic_deeplab.commands.data_check import DataCheck, check_data
 from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
@@ -22,6 +23,7 @@ from panoptic_deeplab.commands.data_convert import DataConvert, convert_data
 from panoptic_deeplab.commands.data_submit import DataSubmit, submit_data
 from panoptic_deeplab.commands.demo import Demo, demo
 from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
+from panoptic_deeplab.commands.figure import FigureOptions, figure
 from panoptic_deeplab.commands.models import Models, models
 from panoptic_deeplab.commands.predict import Predict, predict
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
@@ -115,6 +117,8 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "demo": (Demo, demo),
     "predict": (Predict, predict),
     "evaluate": (Evaluate, run_evaluate),
+    "compare": (Compare, compare),
+    "figure": (FigureOptions, figure),
     "train": (Train, run_train),
     "data synthetic": (DataSynthetic, synthetic),
     "data check": (DataCheck, check_data),

@@ -1,162 +1,331 @@
-"""How good a predictor is on a data set: PQ, mIoU and AP in one report.
+"""How good predictions are on a data set: PQ, mIoU, AP and what went wrong, in one report.
 
-Comes in: a predictor and a labelled data set. Goes out: a `Report`, as numbers, as plain dicts
-for JSON, or as a table. The joint counts of prediction and truth are taken once per image and
-feed all three metrics.
+Comes in: a labelled data set, and a predictor or predictions that were saved. Goes out: a
+`Report`. Each image becomes `ImageCounts` once; those feed all metrics, and may be kept in a file.
+Saved predictions are decoded and counted in as many processes as there are cores.
 """
 
+import logging
+import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from typing import Any, Protocol, runtime_checkable
 
+import cv2
 from rich.progress import Progress
-from rich.table import Table
 
-from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.assessment import Meters, Report, Wanted
+from panoptic_deeplab.data.base import PanopticDataset, read_truth
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
-from panoptic_deeplab.metrics.instance import AveragePrecisionResult
-from panoptic_deeplab.metrics.joint import count_joint
-from panoptic_deeplab.metrics.panoptic import PanopticQualityResult
-from panoptic_deeplab.metrics.semantic import MeanIoUResult
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.metrics.counts import ImageCounts, count_image
+from panoptic_deeplab.predict import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample
 
+__all__ = ["Report", "evaluate", "evaluate_saved"]
 
-@dataclass(frozen=True)
-class Report:
-    """Results over a set of images; all qualities from 0 to 1.
+logger = logging.getLogger(__name__)
 
-    Attributes:
-        panoptic: PQ, SQ, RQ over all classes, things, stuff, and by class.
-        semantic: mIoU and IoU by class.
-        instance: AP of the things.
-        num_images: that were evaluated.
-        seconds: that predicting took, reading and counting not included.
-        by_kind: the same for parts of the set, if it was divided.
-    """
+WORTH_A_PROCESS = 32
+"""Images for which starting one more process pays off, which takes about two seconds."""
 
-    panoptic: PanopticQualityResult
-    semantic: MeanIoUResult
-    instance: AveragePrecisionResult
-    num_images: int
-    seconds: float
-    by_kind: dict[str, "Report"] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and numbers, for JSON."""
-        return {
-            "num_images": self.num_images,
-            "seconds_per_image": self.seconds / self.num_images if self.num_images else None,
-            "panoptic": self.panoptic.to_dict(),
-            "semantic": self.semantic.to_dict(),
-            "instance": self.instance.to_dict(),
-            "by_kind": {kind: report.to_dict() for kind, report in self.by_kind.items()},
-        }
-
-    def summary(self) -> str:
-        """One line in percent."""
-        return (
-            f"{self.panoptic.all}  AP {percent(self.instance.ap)}  "
-            f"mIoU {percent(self.semantic.mean)}"
-        )
+AHEAD = 4
+"""Images that are given to each process before their turn, so that none waits."""
 
 
-class _Meters:
-    """The three metrics of one part of the set."""
+class Predicts(Protocol):
+    """What evaluation needs of a predictor."""
 
-    def __init__(self, labels: LabelSpace) -> None:
-        self.panoptic = PanopticQuality(labels)
-        self.semantic = MeanIoU(labels)
-        self.instance = AveragePrecision(labels)
-        self.num_images = 0
-        self.seconds = 0.0
+    @property
+    def labels(self) -> LabelSpace:
+        """Its classes."""
 
-    def update(
-        self, prediction: PanopticMap, truth: PanopticMap, image_id: str, seconds: float
-    ) -> None:
-        joint = count_joint(prediction, truth, image_id)
-        self.panoptic.update(prediction, truth, image_id, joint=joint)
-        self.semantic.update(prediction, truth, image_id, joint=joint)
-        self.instance.update(prediction, truth, image_id, joint=joint)
-        self.num_images += 1
-        self.seconds += seconds
+    def predict(self, image: Any, /) -> Prediction:
+        """Find the segments of an image."""
 
-    def merge(self, other: "_Meters") -> None:
-        self.panoptic.merge(other.panoptic)
-        self.semantic.merge(other.semantic)
-        self.instance.merge(other.instance)
-        self.num_images += other.num_images
-        self.seconds += other.seconds
 
-    def report(self, by_kind: dict[str, Report] | None = None) -> Report:
-        return Report(
-            self.panoptic.result(),
-            self.semantic.result(),
-            self.instance.result(),
-            self.num_images,
-            self.seconds,
-            by_kind or {},
-        )
+@runtime_checkable
+class Finds(Protocol):
+    """An oracle, which needs the truth as well; see `oracle.Oracle`."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Its classes."""
+
+    def find(self, sample: Sample, /) -> Prediction:
+        """Find the segments of a sample."""
+
+
+class Keeps(Protocol):
+    """Keeps counts, see `counts_file.CountsFile`."""
+
+    def read(self) -> Sequence[ImageCounts]:
+        """What was counted before."""
+
+    def add(self, counts: ImageCounts, /) -> None:
+        """Keep one more."""
+
+
+class Saved(Protocol):
+    """Predictions by image name, see `data.predictions.Predictions`."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Their classes."""
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The images that were predicted."""
+
+    def __contains__(self, image_id: str) -> bool:
+        """Whether an image was predicted."""
+
+    def __getitem__(self, image_id: str, /) -> PanopticMap:
+        """Read one."""
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Predicts | Finds,
     dataset: PanopticDataset,
     *,
     limit: int = 0,
     progress: Progress | None = None,
     kinds: Mapping[str, str] | None = None,
     on_prediction: Callable[[Sample, Prediction], None] | None = None,
+    wanted: Wanted | None = None,
+    keep: Keeps | None = None,
 ) -> Report:
     """Predict every image of a data set and compare with its truth.
 
     Args:
-        predictor: see `predict.load`.
+        predictor: see `predict.load`, or an `oracle.Oracle`.
         dataset: with labels, of the classes the predictor knows.
         limit: use at most this many images, spread evenly over the set; 0: all.
         progress: shows how far it is.
         kinds: image id -> kind of image; results are then reported for each kind, too.
         on_prediction: called with each sample and its prediction, to save or draw them.
+        wanted: what to measure beyond the default.
+        keep: gets the counts of each image; images it has already are not predicted again.
 
     Raises:
         ValueError: if `limit` is negative, the classes differ, an image has no truth or no kind,
             or a file of the data set is damaged.
     """
-    if limit < 0:
-        raise ValueError(f"limit must be 0 (all images) or more, got {limit}.")
     check_same_classes(predictor.labels, dataset.labels)
-    count = min(limit, len(dataset)) if limit else len(dataset)
-    task = progress.add_task("evaluating", total=count) if progress else None
-    parts: dict[str, _Meters] = {}
-    for number in range(count):
-        sample = dataset[number * len(dataset) // count]
+    parts = _Parts(predictor.labels, wanted or Wanted(), kinds)
+    numbers = _start(parts, dataset, limit, keep)
+    for number in _shown(numbers, progress):
+        sample = dataset[number]
         if sample.panoptic is None:
             raise ValueError(
                 f"Image {sample.image_id!r} has no labels, evaluation compares with them. Leave "
                 "it out of the split."
             )
         started = time.perf_counter()
-        prediction = predictor.predict(sample.image)
+        if isinstance(predictor, Finds):
+            prediction = predictor.find(sample)
+        else:
+            prediction = predictor.predict(sample.image)
         seconds = time.perf_counter() - started
-        kind = _kind(kinds, sample.image_id)
-        meters = parts.setdefault(kind, _Meters(predictor.labels))
-        meters.update(prediction.panoptic, sample.panoptic, sample.image_id, seconds)
+        counts = count_image(
+            prediction.panoptic,
+            sample.panoptic,
+            predictor.labels,
+            sample.image_id,
+            with_bands=parts.wanted.with_boundary,
+        )
+        parts.add(counts, seconds)
+        if keep is not None:
+            keep.add(counts)
         if on_prediction is not None:
             on_prediction(sample, prediction)
-        if progress is not None and task is not None:
-            progress.advance(task)
-    if progress is not None and task is not None:
+    return parts.report()
+
+
+def evaluate_saved(
+    predictions: Saved,
+    dataset: PanopticDataset,
+    *,
+    workers: int = 0,
+    limit: int = 0,
+    progress: Progress | None = None,
+    kinds: Mapping[str, str] | None = None,
+    wanted: Wanted | None = None,
+    keep: Keeps | None = None,
+) -> Report:
+    """Compare saved predictions with the truth of a data set, without a network.
+
+    Args:
+        predictions: see `data.predictions.Predictions`.
+        dataset: with labels, of the same classes.
+        workers: processes that decode and count; 0: one per core, fewer for few images; 1: none
+            but this one. The results are the same, to the last bit.
+        limit: as for `evaluate`, like the following.
+        progress: as there.
+        kinds: as there.
+        wanted: as there.
+        keep: as there.
+
+    Raises:
+        ValueError: as `evaluate`, or if an image of the data set was not predicted.
+        FileNotFoundError: naming a missing file.
+    """
+    if workers < 0:
+        raise ValueError(f"workers must be 0 (one per core) or more, got {workers}.")
+    check_same_classes(predictions.labels, dataset.labels, whose="predictions")
+    parts = _Parts(dataset.labels, wanted or Wanted(), kinds)
+    numbers = _start(parts, dataset, limit, keep)
+    _check_names(predictions, dataset, numbers)
+    work = _Work(predictions, dataset, parts.wanted.with_boundary)
+    count = workers or min(available_cores(), len(numbers) // WORTH_A_PROCESS)
+    count = max(1, min(count, len(numbers)))
+    counted = map(work, numbers) if count <= 1 else _in_processes(work, numbers, count)
+    for counts in _shown(counted, progress, len(numbers)):
+        parts.add(counts)
+        if keep is not None:
+            keep.add(counts)
+    return parts.report()
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+class _Parts:
+    """Meters of each kind of image, and what they make together."""
+
+    def __init__(self, labels: LabelSpace, wanted: Wanted, kinds: Mapping[str, str] | None) -> None:
+        self.labels, self.wanted, self._kinds = labels, wanted, kinds
+        self._meters: dict[str, Meters] = {}
+
+    def add(self, counts: ImageCounts, seconds: float = 0.0) -> None:
+        kind = _kind(self._kinds, counts.image_id)
+        self._meters.setdefault(kind, Meters(self.labels, self.wanted)).add(counts, seconds)
+
+    def report(self) -> Report:
+        whole = Meters(self.labels, self.wanted)
+        for kind in sorted(self._meters):
+            whole.merge(self._meters[kind])
+        by_kind = {k: self._meters[k].report() for k in sorted(self._meters)}
+        return whole.report(by_kind if self._kinds else None)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Decodes and counts one image after another; goes to each process once."""
+
+    predictions: Saved
+    dataset: PanopticDataset
+    with_bands: bool
+
+    def __call__(self, number: int) -> ImageCounts:
+        image_id = self.dataset.image_id(number)
+        return count_image(
+            self.predictions[image_id],
+            read_truth(self.dataset, number),
+            self.dataset.labels,
+            image_id,
+            with_bands=self.with_bands,
+        )
+
+
+_here: list[_Work] = []  # in a worker process: its work
+
+
+def _settle(work: _Work) -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    _here[:] = [work]
+
+
+def _count_here(number: int) -> ImageCounts:
+    return _here[0](number)
+
+
+def _in_processes(work: _Work, numbers: Sequence[int], count: int) -> Iterator[ImageCounts]:
+    """Counts in the order in which they are done."""
+    # A plain fork of this process would copy locks that threads of OpenCV or torch hold.
+    has_server = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if has_server else "spawn")
+    if has_server:
+        context.set_forkserver_preload([__name__])  # the package is imported once, then forked
+    pool = ProcessPoolExecutor(count, context, _settle, (work,))
+    left = iter(numbers)
+    try:
+        running: set[Future[ImageCounts]] = set()
+        for number in left:
+            running.add(pool.submit(_count_here, number))
+            if len(running) < AHEAD * count:
+                continue
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise OSError(
+            "A process that counted images has ended, most likely for lack of memory. Use fewer "
+            "workers; with --save, --resume goes on where it stopped."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(parts: _Parts, dataset: PanopticDataset, limit: int, keep: Keeps | None) -> list[int]:
+    """Add what is counted already; the numbers of the images that are left."""
+    if limit < 0:
+        raise ValueError(f"limit must be 0 (all images) or more, got {limit}.")
+    count = min(limit, len(dataset)) if limit else len(dataset)
+    numbers = [number * len(dataset) // count for number in range(count)]
+    if keep is None:
+        return numbers
+    known = {counts.image_id: counts for counts in keep.read()}
+    names = {number: dataset.image_id(number) for number in numbers}
+    for name in names.values():
+        if name in known:
+            parts.add(known[name])
+    return [number for number in numbers if names[number] not in known]
+
+
+def _shown(steps: Any, progress: Progress | None, total: int | None = None) -> Iterator[Any]:
+    if progress is None:
+        yield from steps
+        return
+    count = len(steps) if total is None else total
+    task = progress.add_task("evaluating", total=count)
+    try:
+        with closing(steps) if hasattr(steps, "close") else nullcontext():
+            for step in steps:
+                yield step
+                progress.advance(task)
+    finally:
         progress.remove_task(task)
-    whole = _Meters(predictor.labels)
-    for kind in sorted(parts):
-        whole.merge(parts[kind])
-    return whole.report({k: parts[k].report() for k in sorted(parts)} if kinds else None)
 
 
-def check_same_classes(known: LabelSpace, found: LabelSpace) -> None:
-    """Refuse a data set with other classes than the weights'.
+def _check_names(predictions: Saved, dataset: PanopticDataset, numbers: Sequence[int]) -> None:
+    names = [dataset.image_id(number) for number in numbers]
+    missing = [name for name in names if name not in predictions]
+    if missing:
+        example = next(iter(predictions.image_ids), "none")
+        raise ValueError(
+            f"Expected a prediction of each of the {len(names)} images, {len(missing)} have none, "
+            f"such as {missing[0]!r}; predicted was {example!r}, for instance. Predict the rest, "
+            "or name the split that was predicted."
+        )
+    others = len(predictions.image_ids) - len(names)
+    if others > 0:
+        logger.warning("%d predictions are of other images and not used.", others)
+
+
+def check_same_classes(known: LabelSpace, found: LabelSpace, *, whose: str = "weights") -> None:
+    """Refuse a data set with other classes than what is evaluated.
 
     Raises:
         ValueError: naming the first difference.
@@ -170,64 +339,10 @@ def check_same_classes(known: LabelSpace, found: LabelSpace) -> None:
         min(len(ours), len(theirs)),
     )
     raise ValueError(
-        f"The weights know {len(ours)} classes ({known.name!r}), the data has {len(theirs)} "
+        f"The {whose} know {len(ours)} classes ({known.name!r}), the data has {len(theirs)} "
         f"({found.name!r}); class {place} is {_class(ours, place)} there and "
         f"{_class(theirs, place)} here. Use weights trained on these classes."
     )
-
-
-def tables(report: Report) -> list[Table]:
-    """The report for a terminal, in percent: an overview, then by kind of image, then by class."""
-    overview = Table(title=f"{report.num_images} images", title_justify="left")
-    overview.add_column("")
-    for name in ("PQ", "SQ", "RQ", "AP", "AP50", "mIoU"):
-        overview.add_column(name, justify="right")
-    quality = report.panoptic
-    parts = (("all", quality.all), ("things", quality.things), ("stuff", quality.stuff))
-    for name, mean in parts:
-        cells = [percent(mean.pq), percent(mean.sq), percent(mean.rq), "", "", ""]
-        if name == "all":
-            cells[5] = percent(report.semantic.mean)
-        if name == "things":
-            cells[3:5] = percent(report.instance.ap), percent(report.instance.ap50)
-        overview.add_row(name, *cells)
-    kinds = [_kind_table(report)] if report.by_kind else []
-    return [overview, *kinds, _class_table(report)]
-
-
-def percent(value: float | None) -> str:
-    """Two digits after the point, a dash for what does not exist."""
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _kind_table(report: Report) -> Table:
-    table = Table(title="by kind of image", title_justify="left")
-    table.add_column("kind")
-    for name in ("images", "PQ", "PQ things", "PQ stuff", "AP", "AP50", "mIoU"):
-        table.add_column(name, justify="right")
-    for kind, part in report.by_kind.items():
-        quality, instance = part.panoptic, part.instance
-        values = (quality.all.pq, quality.things.pq, quality.stuff.pq, instance.ap, instance.ap50)
-        cells = [percent(value) for value in (*values, part.semantic.mean)]
-        table.add_row(kind, str(part.num_images), *cells)
-    return table
-
-
-def _class_table(report: Report) -> Table:
-    table = Table(title="by class", title_justify="left")
-    table.add_column("class")
-    for name in ("PQ", "SQ", "RQ", "found", "false", "missed", "AP", "IoU"):
-        table.add_column(name, justify="right")
-    things = report.instance.per_class
-    for name, quality in report.panoptic.per_class.items():
-        table.add_row(
-            name,
-            *(percent(x) for x in (quality.pq, quality.sq, quality.rq)),
-            *(str(n) for n in (quality.tp, quality.fp, quality.fn)),
-            percent(things[name].ap if name in things else None),
-            percent(report.semantic.per_class.get(name)),
-        )
-    return table
 
 
 def _kind(kinds: Mapping[str, str] | None, image_id: str) -> str:

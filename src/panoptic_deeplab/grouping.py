@@ -9,6 +9,7 @@ Paper: arXiv:1911.10194, section 3.2; instance scores: its supplement, Table 2.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -127,7 +128,8 @@ def group_outputs(
 
     Returns:
         One map per image: segment ids 1..n, things first in the order of their centers (rows from
-        the top, each from the left), then stuff by class id. Things have a score.
+        the top, each from the left), then stuff by class id. Things have a score,
+        and the parts of it that were computed: with "product" objectness and class probability.
 
     Raises:
         ValueError: if shapes do not fit together, a setting is out of range, or a head has a
@@ -155,8 +157,7 @@ def group_outputs(
             at = centers[election.numbers - 1] if len(centers) else None
             if objectness_at == "centroid":
                 at = None
-            scores = _score(image, election, at, score)
-            results.append(_finish(image, election, scores))
+            results.append(_finish(image, election, _score(image, election, at, score)))
     return results
 
 
@@ -253,29 +254,31 @@ def _score(
     election: Election,
     centers: NDArray[np.int64] | None,
     score: Score,
-) -> list[float]:
+) -> list[Segment]:
     """Rate the things; at their centroids, truncated to whole pixels, if no centers are given."""
     numbers = election.numbers
-    if not len(numbers):
+    things = list(election.segments[: len(numbers)])
+    if not things:
         return []
-    ratings = np.ones(len(numbers))
     if score != "class":
         if centers is None:
             means = image.sum_coordinates()[numbers] / election.areas[numbers, None]
             centers = means.astype(np.int64)
-        ratings = ratings * image.read_heat(centers)
+        heat = np.asarray(image.read_heat(centers), np.float64).tolist()
+        things = [replace(s, score=h, objectness=h) for s, h in zip(things, heat, strict=True)]
     if score != "objectness":
         sums = image.sum_probabilities(election.class_ids)
-        ratings = ratings * (sums[numbers] / election.areas[numbers])
-    return [float(rating) for rating in ratings]
+        means = (sums[numbers] / election.areas[numbers]).tolist()
+        things = [
+            replace(s, score=p if s.objectness is None else s.objectness * p, class_probability=p)
+            for s, p in zip(things, means, strict=True)
+        ]
+    return things
 
 
-def _finish(image: GroupedImage, election: Election, scores: Sequence[float]) -> PanopticMap:
-    """Paint the map; the first segments get the scores."""
-    segments = tuple(
-        Segment(s.id, s.class_id, s.area_px, scores[i] if i < len(scores) else None)
-        for i, s in enumerate(election.segments)
-    )
+def _finish(image: GroupedImage, election: Election, rated: Sequence[Segment]) -> PanopticMap:
+    """Paint the map; the first segments are those that were rated."""
+    segments = (*rated, *election.segments[len(rated) :])
     assert VOID == election.thing_ids[0]
     return PanopticMap(image.paint(election.thing_ids, election.stuff_ids), segments)
 

@@ -30,6 +30,8 @@ class Segment:
         area_px: number of its pixels.
         score: confidence 0..1 of a predicted segment, None for truth and stuff.
         is_crowd: True for a region of many instances that were not told apart (truth only).
+        objectness: heat at a predicted thing's center; None if it was not read.
+        class_probability: mean probability of its class over its mask; None likewise.
     """
 
     id: int
@@ -37,6 +39,8 @@ class Segment:
     area_px: int
     score: float | None = None
     is_crowd: bool = False
+    objectness: float | None = None
+    class_probability: float | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,6 @@ def test_faults_are_said_the_careful_way(whole: dict[str, Any], fault: str) -> N
 def test_scores_and_missing_areas_are_read_the_careful_way(whole: dict[str, Any]) -> None:
     _segment(whole)["score"] = 0.5
     assert read_quickly(json.dumps(whole)) is None
-    assert read(whole).scores[0] == 0.5
+    assert read(whole).scores[0, 0] == 0.5
     del _segment(whole)["area"]
     assert read(whole).segments[0, 2] == -1

@@ -9,10 +9,12 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from panoptic_deeplab.assessment import percent
+from panoptic_deeplab.assessment_tables import tables
 from panoptic_deeplab.data.coco import open_coco_panoptic
 from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
-from panoptic_deeplab.evaluate import check_same_classes, evaluate, percent, tables
+from panoptic_deeplab.evaluate import check_same_classes, evaluate
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.predict import Prediction, Predictor
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
@@ -12,12 +12,15 @@ from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show, show_progress
 
 if TYPE_CHECKING:
-    from panoptic_deeplab.evaluate import Report
+    from panoptic_deeplab.assessment import Report, Wanted
+    from panoptic_deeplab.counts_file import CountsFile
+    from panoptic_deeplab.data.base import PanopticDataset
+    from panoptic_deeplab.evaluation_page import Source
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Compare predictions with a labelled data set: PQ, AP and mIoU."""
+    """Compare predictions with a labelled data set: PQ, AP, mIoU, and what went wrong."""
 
     data: str
     """Folder of a data set, whose format is recognised, or 'synthetic' for drawn scenes."""
@@ -28,12 +31,30 @@ class Evaluate:
     weights: str = "default"
     """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
     hf://ORG/REPO."""
+    predictions: Path | None = None
+    """Compare these instead of running a network: a list in COCO's panoptic form, its PNGs in the
+    folder of the same name beside it, or the folder of both."""
+    workers: int = 0
+    """Processes that decode and count saved predictions; 0: one per core, if it pays."""
     limit: int = 0
     """Use at most this many images, spread evenly over the split; 0: all."""
     by: str | None = None
     """Report each kind of image on its own; the kind stands in this field of the list's images."""
+    ap: Literal["auto", "coco", "cityscapes"] = "auto"
+    """Whose definition of AP; auto: Cityscapes' own on its data, else COCO's."""
+    scores: Literal["own", "all"] = "own"
+    """all: AP with instances rated by objectness, by class and by their product."""
+    boundary: Flag = False
+    """Measure the quality of boundaries too (boundary PQ)."""
+    oracle: tuple[Literal["semantic", "center", "offset"], ...] = ()
+    """Put the truth in the place of these heads, to see what better ones would bring."""
     save: Path | None = None
-    """Folder for the report and the predictions in COCO's panoptic format."""
+    """Folder for the report, the counts of each image (for --resume and compare), and the
+    predictions in COCO's panoptic format."""
+    resume: Flag = False
+    """Go on with what is in --save already."""
+    html: Path | None = None
+    """Write a page with tables, errors and the worst and best images."""
     json: Flag = False
     """Print the report as JSON on stdout, nothing else there."""
     debug: Flag = False
@@ -43,50 +64,153 @@ class Evaluate:
 def run_evaluate(options: Evaluate) -> int:
     """Evaluate; print the report, and save it with the predictions where asked."""
     from panoptic_deeplab.data import build_dataset
-    from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
-    from panoptic_deeplab.evaluate import evaluate
-    from panoptic_deeplab.predict import load
 
+    _check(options)
     named = DataConfig(val_split=options.split, format=format_name(options.format))
     config = data_config(named, options.data)
     dataset = build_dataset(
         config, drawn_split(options.split) if config.format == "synthetic" else "val"
     )
-    kinds = _kinds(dataset, options.by) if options.by else None
-    predictor = load(options.weights)
-    with ExitStack() as stack:
-        progress = stack.enter_context(show_progress())
-        keep = None
-        if options.save is not None:
-            writer = CocoPanopticWriter(
-                make_folder(options.save), dataset.labels, name="predictions"
-            )
-            stack.enter_context(writer)
-            keep = lambda sample, found: writer.add(sample.image_id, found.panoptic)  # noqa: E731
-        report = evaluate(
-            predictor,
-            dataset,
-            limit=options.limit,
-            progress=progress,
-            kinds=kinds,
-            on_prediction=keep,
-        )
+    task = _Task(
+        dataset,
+        _kinds(dataset, options.by) if options.by else None,
+        _wanted(options, config.format),
+    )
+    report, source = (
+        _from_files(options, task) if options.predictions else _from_network(options, task)
+    )
     if options.save is not None:
         write_whole(options.save / "report.json", as_json(report.to_dict()))
+    if options.html is not None:
+        from panoptic_deeplab.evaluation_page import evaluation_page
+
+        source_name = Path(options.predictions or options.weights).name
+        title = f"{source_name} on {Path(options.data).name}, {options.split}"
+        with show_progress() as progress:
+            page = evaluation_page(report, dataset, source, title=title, progress=progress)
+        write_whole(options.html, page)
     print_report(report, options.json)
+    if options.html is not None and not options.json:
+        print(f"page in {options.html}")
     return 0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is evaluated, whatever predicts it."""
+
+    dataset: "PanopticDataset"
+    kinds: dict[str, str] | None
+    wanted: "Wanted"
+
+
+def _from_files(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
+    """From saved predictions; gives also what shows them again."""
+    from panoptic_deeplab.data.predictions import Predictions
+    from panoptic_deeplab.evaluate import evaluate_saved
+
+    assert options.predictions is not None
+    predictions = Predictions(options.predictions, task.dataset.labels)
+    with ExitStack() as stack:
+        keep = _counts_file(options, task, str(options.predictions), stack)
+        progress = stack.enter_context(show_progress())
+        report = evaluate_saved(
+            predictions,
+            task.dataset,
+            workers=options.workers,
+            limit=options.limit,
+            progress=progress,
+            kinds=task.kinds,
+            wanted=task.wanted,
+            keep=keep,
+        )
+    return report, lambda sample: predictions[sample.image_id]
+
+
+def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
+    """From weights; gives also what predicts an image again."""
+    from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
+    from panoptic_deeplab.evaluate import evaluate
+    from panoptic_deeplab.oracle import Oracle
+    from panoptic_deeplab.predict import load
+
+    predictor = load(options.weights)
+    if task.wanted.with_all_scores:
+        predictor.grouping = predictor.grouping.model_copy(update={"score": "product"})
+    oracle = Oracle(predictor, options.oracle) if options.oracle else None
+    with ExitStack() as stack:
+        progress = stack.enter_context(show_progress())
+        on_prediction = None
+        if options.save is not None and not options.resume:
+            writer = CocoPanopticWriter(
+                make_folder(options.save), predictor.labels, name="predictions"
+            )
+            stack.enter_context(writer)
+            on_prediction = lambda sample, found: writer.add(sample.image_id, found.panoptic)  # noqa: E731
+        report = evaluate(
+            oracle or predictor,
+            task.dataset,
+            limit=options.limit,
+            progress=progress,
+            kinds=task.kinds,
+            on_prediction=on_prediction,
+            wanted=task.wanted,
+            keep=_counts_file(options, task, options.weights, stack),
+        )
+    if oracle is not None:
+        return report, lambda sample: oracle.find(sample).panoptic
+    return report, lambda sample: predictor.predict(sample.image).panoptic
+
+
+def _counts_file(
+    options: Evaluate, task: _Task, source: str, stack: ExitStack
+) -> "CountsFile | None":
+    from panoptic_deeplab.counts_file import CountsFile
+
+    if options.save is None:
+        return None
+    about = {
+        "data": options.data,
+        "split": options.split,
+        "predictions": source,
+        "oracle": list(options.oracle),
+        "with_boundary": options.boundary,
+    }
+    folder = make_folder(options.save)
+    kept = CountsFile(folder, task.dataset.labels, about, resume=options.resume)
+    return stack.enter_context(kept)
+
+
+def _check(options: Evaluate) -> None:
+    if options.resume and options.save is None:
+        raise ValueError("--resume goes on with what --save has kept; name that folder too.")
+    if options.oracle and options.predictions:
+        raise ValueError(
+            "--oracle replaces heads of a network, --predictions has none. Use --weights."
+        )
+
+
+def _wanted(options: Evaluate, data_format: str) -> "Wanted":
+    from panoptic_deeplab.assessment import Wanted
+
+    own: Literal["coco", "cityscapes"] = (
+        "cityscapes" if data_format.startswith("cityscapes") else "coco"
+    )
+    definition = own if options.ap == "auto" else options.ap
+    return Wanted(definition, options.boundary, options.scores == "all")
 
 
 def print_report(report: "Report", in_json: bool) -> None:
     """As tables, or as JSON and nothing else."""
-    from panoptic_deeplab.evaluate import tables
+    from panoptic_deeplab.assessment_tables import tables
 
     if in_json:
         print(as_json(report.to_dict()).decode())
         return
     show(tables(report))
-    seconds = report.seconds / max(report.num_images, 1)
-    print(f"{report.num_images} images, {seconds:.3f} seconds per image")
+    if report.seconds:  # none for saved predictions
+        seconds = report.seconds / max(report.num_images, 1)
+        print(f"{report.num_images} images, {seconds:.3f} seconds per image")
 
 
 def _kinds(dataset: Any, field: str) -> dict[str, str]:

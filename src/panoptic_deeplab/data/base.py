@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from panoptic_deeplab.data.images import read_image
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.structures import Sample
+from panoptic_deeplab.structures import PanopticMap, Sample
 
-__all__ = ["PanopticDataset", "read_image"]
+__all__ = ["PanopticDataset", "read_image", "read_truth"]
 
 
 @runtime_checkable
@@ -42,3 +42,20 @@ class PanopticDataset(Protocol):
     def image_id(self, index: int, /) -> str:
         """The name of one image, without reading it; unique in the data set."""
         ...
+
+
+def read_truth(dataset: PanopticDataset, index: int) -> PanopticMap:
+    """The truth of one image, without decoding its picture where the data set can do that.
+
+    Raises:
+        FileNotFoundError: naming a missing file.
+        ValueError: if a file is damaged, or the image has no truth.
+    """
+    alone = getattr(dataset, "truth", None)
+    truth: PanopticMap | None = dataset[index].panoptic if alone is None else alone(index)
+    if truth is None:
+        raise ValueError(
+            f"Image {dataset.image_id(index)!r} has no labels, evaluation compares with them. "
+            "Leave it out of the split."
+        )
+    return truth

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from panoptic_deeplab.data.base import read_image
 from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, read_image_field, read_list
+from panoptic_deeplab.data.png import fast_ids
 from panoptic_deeplab.data.store import Place, Store, TarStore, open_place, open_store
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, count_ids
@@ -122,6 +123,18 @@ class CocoPanoptic:
             )
         return Sample(image, PanopticMap(ids, self._checked(entry, ids, png_name)), entry.image_id)
 
+    def truth(self, index: int, /) -> PanopticMap:
+        """The truth of an image alone, without its picture; checked against the list.
+
+        Raises:
+            FileNotFoundError: naming a missing PNG.
+            ValueError: naming the PNG, and the segment, that is damaged or contradicts the list.
+        """
+        entry = self._list.entries[index]
+        png_name = str(self._pngs.below(entry.png_name))
+        ids = decode_ids(self._read(self._pngs, entry.png_name), name=png_name)
+        return PanopticMap(ids, self._checked(entry, ids, png_name))
+
     def _read(self, place: Place, file_name: str) -> bytes:
         try:
             return place.read(file_name)
@@ -150,9 +163,7 @@ class CocoPanoptic:
                     "got none. Remove it from the list or restore its pixels."
                 )
             self._compare_area(listed, area, png_name)
-            segments.append(
-                Segment(listed.id, listed.class_id, area, listed.score, listed.is_crowd)
-            )
+            segments.append(replace(listed, area_px=area))
         if areas:
             some = ", ".join(map(str, sorted(areas)[:10])) + (", ..." if len(areas) > 10 else "")
             raise ValueError(
@@ -221,12 +232,17 @@ def decode_ids(content: bytes, *, name: str) -> NDArray[np.int32]:
     Raises:
         ValueError: if it is no 8-bit RGB PNG or is damaged.
     """
+    fast = fast_ids(content)
+    if fast is not None:
+        return fast
     try:
         with Image.open(BytesIO(content)) as image:
             kind = f"{image.format} of mode {image.mode}"
             plain = image.format == "PNG" and image.mode == "RGB" and content[24] == 8
     except (UnidentifiedImageError, OSError, SyntaxError):
         kind, plain = "something else", False
+    except Image.DecompressionBombError:
+        read_image(content, name=name)  # refuses it in words
     if not plain:
         raise ValueError(
             f"{name}: expected an 8-bit RGB PNG with segment ids as red + 256 green + 65536 blue, "

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 MAX_SEGMENT_ID = 2**24 - 1
 """Largest id that red + 256 green + 65536 blue can express."""
 
+SCORES = ("score", "objectness", "class_probability")
+"""What may stand beside a predicted segment; the last two are this package's own fields."""
+
 MAX_AREA = 2**62
 """Larger areas are listed by mistake; this one still fits into 64 bits."""
 
@@ -56,7 +59,7 @@ class CocoList:
         labels: classes in the order of their data-set ids.
         entries: in the file's order.
         segments: (S, 4) int64: id, class_id, area in pixels or -1 where none is listed, 1 if crowd.
-        scores: (S,) float64, NaN where there is none.
+        scores: (S, 3) float64, score, objectness and class probability; NaN where there is none.
     """
 
     name: str
@@ -69,11 +72,15 @@ class CocoList:
         """The listed segments of one image, in the file's order."""
         first, last = entry.rows
         return tuple(
-            Segment(number, class_id, area, None if np.isnan(score) else score, bool(crowd))
-            for (number, class_id, area, crowd), score in zip(
-                self.segments[first:last].tolist(), self.scores[first:last].tolist(), strict=True
+            Segment(number, class_id, area, score, bool(crowd), objectness, probability)
+            for (number, class_id, area, crowd), (score, objectness, probability) in zip(
+                self.segments[first:last].tolist(), self._plain_scores(first, last), strict=True
             )
         )
+
+    def _plain_scores(self, first: int, last: int) -> list[list[float | None]]:
+        rows = self.scores[first:last].tolist()
+        return [[None if isnan(value) else value for value in row] for row in rows]
 
 
 def read_list(content: bytes, *, name: str, labels_name: str) -> CocoList:
@@ -119,7 +126,8 @@ def _from_quick(quick: QuickList, name: str, labels_name: str) -> CocoList | Non
         )
         for i, (number, png_name) in enumerate(quick.annotated)
     )
-    return CocoList(name, labels, entries, rows, np.full(len(rows), nan))
+    no_scores = np.broadcast_to(np.float64(nan), (len(rows), 3))  # takes no memory
+    return CocoList(name, labels, entries, rows, no_scores)
 
 
 def _report_unlabelled(count: int, name: str) -> None:
@@ -144,13 +152,13 @@ def _read_carefully(text: str, name: str, labels_name: str) -> CocoList:
                 f"{where} has image_id {number!r}: expected the id of an image in 'images' that "
                 "has no annotation yet. Remove the double, or add the image."
             ) from None
-        first = len(scores)
+        first = len(rows) // 4
         for row, score in _read_segments(annotation, labels, where):
             rows.extend(row)
-            scores.append(score)
+            scores.extend(score)
         png_name = _field(annotation, "file_name", str, where)
         image_id = image_name(number, file_name)
-        entries.append(ImageEntry(image_id, file_name, png_name, (first, len(scores))))
+        entries.append(ImageEntry(image_id, file_name, png_name, (first, len(rows) // 4)))
     if not entries:
         raise ValueError(
             f"{name}: expected one annotation per image, got an empty list. Images without labels "
@@ -158,7 +166,9 @@ def _read_carefully(text: str, name: str, labels_name: str) -> CocoList:
         )
     _report_unlabelled(len(images), name)
     segments = np.array(rows, np.int64).reshape(-1, 4)
-    return CocoList(name, labels, tuple(entries), segments, np.array(scores, np.float64))
+    return CocoList(
+        name, labels, tuple(entries), segments, np.array(scores, np.float64).reshape(-1, 3)
+    )
 
 
 def read_image_field(content: bytes, field: str, *, name: str) -> dict[str, str]:
@@ -327,8 +337,8 @@ def _read_images(whole: Mapping[str, Any], name: str) -> dict[int | str, str]:
 
 def _read_segments(
     annotation: Mapping[str, Any], labels: LabelSpace, where: str
-) -> list[tuple[tuple[int, int, int, int], float]]:
-    """((id, class_id, area, crowd), score) per segment."""
+) -> list[tuple[tuple[int, int, int, int], list[float]]]:
+    """((id, class_id, area, crowd), scores) per segment."""
     found = []
     for j, record in enumerate(_field(annotation, "segments_info", list, where)):
         here = f"{where}.segments_info[{j}]"
@@ -345,6 +355,6 @@ def _read_segments(
         area = _number(record, "area", here)
         crowd = int(bool(record.get("iscrowd", 0)))
         row = (number, class_id, -1 if isnan(area) else round(min(area, MAX_AREA)), crowd)
-        found.append((row, _number(record, "score", here)))
+        found.append((row, [_number(record, key, here) for key in SCORES]))
     _unique([row[0] for row, _ in found], "segment id", where)
     return found

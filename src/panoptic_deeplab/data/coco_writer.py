@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.data.base import PanopticDataset
-from panoptic_deeplab.data.coco_list import MAX_SEGMENT_ID, image_number
+from panoptic_deeplab.data.coco_list import MAX_SEGMENT_ID, SCORES, image_number
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import PanopticMap, Segment
@@ -122,7 +122,8 @@ class CocoPanopticWriter:
             "bbox": list(box),
             "iscrowd": int(segment.is_crowd),
         }
-        return info if segment.score is None else {**info, "score": segment.score}
+        scores = {key: getattr(segment, key) for key in SCORES}
+        return info | {key: value for key, value in scores.items() if value is not None}
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.data.base import read_image
+from panoptic_deeplab.data.images import image_size
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment, count_ids
 
@@ -134,6 +135,20 @@ class FileSet:
     def picture(self, index: int, /) -> bytes:
         """Content of an image's picture file."""
         return Path(self._entries[index].image).read_bytes()
+
+    def truth(self, index: int, /) -> PanopticMap:
+        """The truth of an image alone; of its picture only the size is read.
+
+        Raises:
+            FileNotFoundError: naming a missing file.
+            ValueError: naming the file that is damaged, or does not fit its picture.
+        """
+        entry = self._entries[index]
+        size = image_size(entry.image)
+        panoptic = self._decode(entry, size)
+        if panoptic.size != size:
+            raise size_mismatch(entry.truth, panoptic.size, entry.image, size)
+        return panoptic
 
     def __getitem__(self, index: int, /) -> Sample:
         """Read one image and its truth.

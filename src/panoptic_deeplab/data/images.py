@@ -61,6 +61,23 @@ def read_image(source: str | Path | bytes, *, name: str = "") -> NDArray[np.uint
         return pixels if pixels is not None else _decode_with_pillow(image)
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a picture as `read_image` gives it, from the head of its file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no picture.
+    """
+    content = _read_file(Path(path))
+    with _damage_named(str(path), content):
+        image = Image.open(BytesIO(content))
+        width, height = image.size
+        if _is_upright(image, content):
+            return height, width
+        is_on_its_side = image.getexif().get(_ORIENTATION, 1) >= 5
+        return (width, height) if is_on_its_side else (height, width)
+
+
 def to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scale whole numbers of any range to 0..255, the same way for images of one camera.
 

@@ -4,12 +4,12 @@ In: one prediction, with a score per thing, and one truth per image. Out: `Avera
 Both definitions are computed from panoptic maps, where no two instances share a pixel, so joint
 pixel counts replace the masks.
 
-Sources: the instance-level evaluation of cityscapesScripts; COCO's evaluation (pycocotools),
-without its area ranges and with at most 100 instances of a class per image.
+Sources: the instance-level evaluation of cityscapesScripts; COCO's evaluation (pycocotools), with
+at most 100 instances of a class per image.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import fsum
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics.joint import JointCounts, checked_joint
+from panoptic_deeplab.metrics.counts import ImageCounts, count_image
+from panoptic_deeplab.metrics.joint import JointCounts
 from panoptic_deeplab.structures import VOID, PanopticMap, Segment
 
 Definition = Literal["cityscapes", "coco"]
@@ -34,6 +35,16 @@ MAX_DETECTIONS = 100
 RECALLS = np.linspace(0, 1, 101)
 """COCO: where the precision is read."""
 
+SIZES_PX: dict[str, tuple[float, float]] = {
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
+"""COCO: area of the instances that are asked for, both ends included."""
+
+Ranking = Literal["score", "objectness", "class_probability"]
+"""By which number of its segments instances are ranked."""
+
 RIGHT, WRONG, UNCOUNTED = 1, 0, -1
 """What becomes of a predicted instance at one threshold."""
 
@@ -46,11 +57,13 @@ class ClassPrecision:
         ap: mean over the thresholds, 0..1; None if the truth has no instance of the class.
         ap50: at an IoU of 0.5; None likewise.
         num_truths: true instances that were asked for.
+        by_size: ap of the instances of each size of `SIZES_PX`; empty with Cityscapes' definition.
     """
 
     ap: float | None
     ap50: float | None
     num_truths: int
+    by_size: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class AveragePrecisionResult:
         per_class: by class name, things only, in the order of the label space.
         definition: "cityscapes" or "coco".
         num_images: that were counted.
+        ap75: likewise at an IoU of 0.75; COCO's definition only.
+        by_size: ap of small, medium and large instances, the mean over the things that have such.
     """
 
     ap: float | None
@@ -70,26 +85,29 @@ class AveragePrecisionResult:
     per_class: dict[str, ClassPrecision]
     definition: Definition
     num_images: int
+    ap75: float | None = None
+    by_size: dict[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and numbers, for JSON."""
         return asdict(self)
 
 
-class _Outcome(NamedTuple):
+class Outcome(NamedTuple):
     """One class in one image.
 
     Attributes:
         image_id: orders equal scores, so that the order of updates does not matter.
         scores: (n,) of the predicted instances, descending.
-        outcomes: (T, n) int8, `RIGHT`, `WRONG` or `UNCOUNTED` at each threshold.
-        num_truths: true instances asked for.
+        outcomes: (R, T, n) int8, `RIGHT`, `WRONG` or `UNCOUNTED` for each range of areas and at
+            each threshold.
+        num_truths: (R,) true instances asked for.
     """
 
     image_id: str
     scores: NDArray[np.float64]
     outcomes: NDArray[np.int8]
-    num_truths: int
+    num_truths: tuple[int, ...]
 
 
 class _Candidate(NamedTuple):
@@ -113,11 +131,11 @@ class _Truth(NamedTuple):
 
     area: int
     is_crowd: bool
-    is_small: bool
+    is_outside: bool  # of the range of areas asked for
 
     @property
     def is_asked(self) -> bool:
-        return not (self.is_crowd or self.is_small)
+        return not (self.is_crowd or self.is_outside)
 
 
 class AveragePrecision:
@@ -128,6 +146,7 @@ class AveragePrecision:
         definition: "coco" also suits data with small objects; "cityscapes" takes no notice of
             true instances below 100 pixels.
         min_area_px: that limit; None: the definition's own (100 or none).
+        rank_by: which number of the predicted segments is their score.
 
     Raises:
         ValueError: if the definition is unknown.
@@ -139,6 +158,7 @@ class AveragePrecision:
         definition: Definition = "coco",
         *,
         min_area_px: int | None = None,
+        rank_by: Ranking = "score",
     ) -> None:
         if definition not in MIN_AREA_PX:
             raise ValueError(
@@ -147,7 +167,11 @@ class AveragePrecision:
         self.labels = labels
         self.definition = definition
         self.min_area_px = MIN_AREA_PX[definition] if min_area_px is None else min_area_px
-        self._outcomes: dict[int, list[_Outcome]] = {i: [] for i in labels.thing_ids}
+        self.rank_by: Ranking = rank_by
+        self._ranges = [(float(self.min_area_px), 1e10)]
+        if definition == "coco":
+            self._ranges += SIZES_PX.values()
+        self._outcomes: dict[int, list[Outcome]] = {i: [] for i in labels.thing_ids}
         self._num_images = 0
 
     def update(
@@ -170,25 +194,40 @@ class AveragePrecision:
             ValueError: if sizes differ, list and pixels of the prediction disagree, a class is
                 unknown, or a predicted thing has no score.
         """
-        joint = checked_joint(prediction, truth, self.labels, image_id, joint)
+        self.add(count_image(prediction, truth, self.labels, image_id, joint=joint))
+
+    def add(self, counts: ImageCounts) -> None:
+        """Add one image that has been counted; see `count_image`.
+
+        Raises:
+            ValueError: if a predicted thing has no score.
+        """
+        areas = counts.joint.truth_areas
         match = _match_cityscapes if self.definition == "cityscapes" else _match_coco
         for class_id, outcomes in self._outcomes.items():
-            predicted = [s for s in prediction.segments if s.class_id == class_id]
-            true = [
-                s for s in truth.segments if s.class_id == class_id and s.id in joint.truth_areas
-            ]
+            predicted = [s for s in counts.prediction if s.class_id == class_id]
+            true = [s for s in counts.truth if s.class_id == class_id and s.id in areas]
             if not predicted and not true:
                 continue
-            truths = [self._truth(s, joint) for s in true]
-            candidates = _candidates(predicted, true, joint, image_id)
+            candidates = _candidates(predicted, true, counts, self.rank_by)
             if self.definition == "coco":
                 candidates = candidates[:MAX_DETECTIONS]
+            by_range = []
+            for low, high in self._ranges:
+                truths = [
+                    _Truth(areas[s.id], s.is_crowd, not low <= areas[s.id] <= high) for s in true
+                ]
+                found = match(candidates, truths)
+                if self.definition == "coco":
+                    is_outside = np.array([not low <= c.area <= high for c in candidates], bool)
+                    found[(found == WRONG) & is_outside] = UNCOUNTED
+                by_range.append((found, sum(t.is_asked for t in truths)))
             outcomes.append(
-                _Outcome(
-                    image_id,
+                Outcome(
+                    counts.image_id,
                     np.array([c.score for c in candidates]),
-                    match(candidates, truths),
-                    sum(t.is_asked for t in truths),
+                    np.stack([found for found, _ in by_range]),
+                    tuple(num_truths for _, num_truths in by_range),
                 )
             )
         self._num_images += 1
@@ -199,67 +238,115 @@ class AveragePrecision:
         Raises:
             ValueError: if it has other classes or another definition.
         """
-        mine = self.labels, self.definition, self.min_area_px
-        if mine != (other.labels, other.definition, other.min_area_px):
+        mine = self.labels, self.definition, self.min_area_px, self.rank_by
+        if mine != (other.labels, other.definition, other.min_area_px, other.rank_by):
             raise ValueError(
                 f"Counts of one label space and definition were expected, got "
-                f"{self.labels.name!r}, {self.definition}, {self.min_area_px} px and "
-                f"{other.labels.name!r}, {other.definition}, {other.min_area_px} px. "
-                "Evaluate both parts alike."
+                f"{self.labels.name!r}, {self.definition}, {self.min_area_px} px, "
+                f"{self.rank_by} and {other.labels.name!r}, {other.definition}, "
+                f"{other.min_area_px} px, {other.rank_by}. Evaluate both parts alike."
             )
         for class_id, outcomes in self._outcomes.items():
             outcomes.extend(other._outcomes[class_id])
         self._num_images += other._num_images
 
+    @property
+    def outcomes(self) -> dict[str, list[Outcome]]:
+        """What became of every predicted instance, by class name and image."""
+        return {self.labels.names[i]: list(found) for i, found in self._outcomes.items()}
+
     def result(self) -> AveragePrecisionResult:
         """Precisions of everything matched so far."""
-        per_class = {
-            self.labels.names[class_id]: self._rate(outcomes)
+        rated = {
+            self.labels.names[class_id]: self._rate_class(outcomes)
             for class_id, outcomes in self._outcomes.items()
         }
-        present = [(c.ap, c.ap50) for c in per_class.values() if c.ap is not None]
-        ap, ap50 = (
-            (fsum(v or 0.0 for v in values) / len(present) for values in zip(*present, strict=True))
-            if present
-            else (None, None)
+        is_coco = self.definition == "coco"
+        sizes = {n: [c.by_size[n] for c, _ in rated.values()] for n in SIZES_PX} if is_coco else {}
+        return AveragePrecisionResult(
+            _mean([c.ap for c, _ in rated.values()]),
+            _mean([c.ap50 for c, _ in rated.values()]),
+            {name: precision for name, (precision, _) in rated.items()},
+            self.definition,
+            self._num_images,
+            _mean([ap75 for _, ap75 in rated.values()]) if is_coco else None,
+            {name: _mean(values) for name, values in sizes.items()},
         )
-        return AveragePrecisionResult(ap, ap50, per_class, self.definition, self._num_images)
 
-    def _truth(self, segment: Segment, joint: JointCounts) -> _Truth:
-        area = joint.truth_areas[segment.id]
-        return _Truth(area, segment.is_crowd, area < self.min_area_px)
+    def _rate_class(self, outcomes: Sequence[Outcome]) -> tuple[ClassPrecision, float | None]:
+        """Precision of one class, and its ap at an IoU of 0.75."""
+        whole, *parts = (rate_outcomes(outcomes, r, self.definition) for r in self._range_numbers)
+        num_truths = sum(o.num_truths[0] for o in outcomes)
+        by_size = dict(zip(SIZES_PX, map(_mean_of_thresholds, parts), strict=False))
+        if whole is None:
+            return ClassPrecision(None, None, 0, by_size), None
+        ap = _mean_of_thresholds(whole)
+        return ClassPrecision(ap, whole[0], num_truths, by_size), whole[5]
 
-    def _rate(self, outcomes: Sequence[_Outcome]) -> ClassPrecision:
-        num_truths = sum(o.num_truths for o in outcomes)
-        if not num_truths:
-            return ClassPrecision(None, None, 0)
-        ordered = sorted(outcomes, key=lambda o: o.image_id)
-        scores = np.concatenate([o.scores for o in ordered])
-        results = np.concatenate([o.outcomes for o in ordered], axis=1)  # (T, n)
-        rate = _rate_cityscapes if self.definition == "cityscapes" else _rate_coco
-        by_threshold = [
-            rate(scores[row != UNCOUNTED], row[row != UNCOUNTED] == RIGHT, num_truths)
-            for row in results
-        ]
-        return ClassPrecision(fsum(by_threshold) / len(by_threshold), by_threshold[0], num_truths)
+    @property
+    def _range_numbers(self) -> range:
+        return range(len(self._ranges))
+
+
+def rate_outcomes(
+    outcomes: Sequence[Outcome], area_range: int, definition: Definition
+) -> list[float] | None:
+    """Rank the instances of one class over all images.
+
+    Args:
+        outcomes: of the class.
+        area_range: 0: all areas; else a place in `SIZES_PX`, counted from 1.
+        definition: how precision is averaged.
+
+    Returns:
+        AP at each threshold; None if the truth has no such instance.
+    """
+    num_truths = sum(o.num_truths[area_range] for o in outcomes)
+    if not num_truths:
+        return None
+    ordered = sorted(outcomes, key=lambda o: _place_of(o.image_id))
+    scores = np.concatenate([o.scores for o in ordered])
+    results = np.concatenate([o.outcomes[area_range] for o in ordered], axis=1)  # (T, n)
+    rate = _rate_cityscapes if definition == "cityscapes" else _rate_coco
+    return [
+        rate(scores[row != UNCOUNTED], row[row != UNCOUNTED] == RIGHT, num_truths)
+        for row in results
+    ]
+
+
+def _place_of(image_id: str) -> tuple[int, int, str]:
+    """Images in the order of their numbers, as in COCO's tool, and others by name behind them."""
+    is_number = image_id.isascii() and image_id.isdigit()
+    return (0, int(image_id), image_id) if is_number else (1, 0, image_id)
+
+
+def _mean_of_thresholds(by_threshold: Sequence[float] | None) -> float | None:
+    return None if by_threshold is None else fsum(by_threshold) / len(by_threshold)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [v for v in values if v is not None]
+    return fsum(present) / len(present) if present else None
 
 
 def _candidates(
-    predicted: Sequence[Segment], true: Sequence[Segment], joint: JointCounts, image_id: str
+    predicted: Sequence[Segment], true: Sequence[Segment], counts: ImageCounts, rank_by: Ranking
 ) -> list[_Candidate]:
     """Gather what matching needs, the best score first, equal ones in list order."""
+    joint = counts.joint
     candidates = []
     for segment in predicted:
-        if segment.score is None:
+        score: float | None = getattr(segment, rank_by)
+        if score is None:
             raise ValueError(
-                f"Image {image_id!r}: average precision needs a score for every predicted thing, "
-                f"segment {segment.id} has none. `group_outputs` sets them."
+                f"Image {counts.image_id!r}: average precision needs a {rank_by} for every "
+                f"predicted thing, segment {segment.id} has none. `group_outputs` sets them."
             )
         common = ((i, joint.pairs.get((t.id, segment.id), 0)) for i, t in enumerate(true))
         candidates.append(
             _Candidate(
                 joint.prediction_areas[segment.id],
-                segment.score,
+                score,
                 joint.pairs.get((VOID, segment.id), 0),
                 [(i, pixels) for i, pixels in common if pixels],
             )
@@ -298,7 +385,7 @@ def _excused_share(candidate: _Candidate, truths: Sequence[_Truth]) -> float:
     excused = candidate.void
     for i, pixels in candidate.meets:
         # A small crowd counts twice, as in the official tool.
-        excused += pixels * (truths[i].is_crowd + truths[i].is_small)
+        excused += pixels * (truths[i].is_crowd + truths[i].is_outside)
     return excused / candidate.area
 
 

@@ -7,13 +7,16 @@ Paper: arXiv:1801.00868, section 4.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import fsum
 from typing import Any
 
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.metrics.joint import JointCounts, check_same_labels, checked_joint
-from panoptic_deeplab.structures import VOID, PanopticMap, Segment
+from panoptic_deeplab.metrics.counts import ImageCounts, count_image
+from panoptic_deeplab.metrics.joint import JointCounts, check_same_labels
+from panoptic_deeplab.metrics.matching import Matching, match_image
+from panoptic_deeplab.structures import VOID, PanopticMap
 
 log = logging.getLogger(__name__)
 
@@ -140,21 +143,23 @@ class PanopticQuality:
             ValueError: if sizes differ, list and pixels of the prediction disagree, or a class
                 is unknown.
         """
-        joint = checked_joint(prediction, truth, self.labels, image_id, joint)
-        _warn_about_areas(truth, joint, image_id)
-        matches = match_segments(prediction, truth, joint)
-        matched_truth = {t for t, _ in matches}
-        matched_prediction = {p for _, p in matches}
-        class_of = {s.id: s.class_id for s in truth.segments}
-        for (truth_id, _), iou in matches.items():
-            self._counts[class_of[truth_id]].ious.append(iou)
-        for segment in truth.segments:
-            if not segment.is_crowd and segment.id not in matched_truth:
-                self._counts[segment.class_id].fn += 1
-        crowds = {s.class_id: s.id for s in truth.segments if s.is_crowd}  # the last one stays
-        for segment in prediction.segments:
-            if segment.id not in matched_prediction and not _is_excused(segment, crowds, joint):
-                self._counts[segment.class_id].fp += 1
+        self.add(count_image(prediction, truth, self.labels, image_id, joint=joint))
+
+    def add(self, counts: ImageCounts, matching: Matching | None = None) -> None:
+        """Add one image that has been counted.
+
+        Args:
+            counts: see `count_image`.
+            matching: `match_image` of them, if it is at hand.
+        """
+        _warn_about_areas(counts)
+        matching = matching or match_image(counts)
+        for truth, _, iou in matching.found:
+            self._counts[truth.class_id].ious.append(iou)
+        for segment in matching.missed:
+            self._counts[segment.class_id].fn += 1
+        for segment in matching.false:
+            self._counts[segment.class_id].fp += 1
         self._num_images += 1
 
     def merge(self, other: "PanopticQuality") -> None:
@@ -172,83 +177,62 @@ class PanopticQuality:
 
     def result(self) -> PanopticQualityResult:
         """Qualities of everything counted so far."""
-        per_class = [_quality(counts) for counts in self._counts]
+        per_class = [rate_class(c.ious, c.fp, c.fn) for c in self._counts]
         things = [per_class[i] for i in self.labels.thing_ids]
         stuff = [per_class[i] for i in self.labels.stuff_ids]
         return PanopticQualityResult(
-            all=_mean(per_class),
-            things=_mean(things),
-            stuff=_mean(stuff),
+            all=mean_quality(per_class),
+            things=mean_quality(things),
+            stuff=mean_quality(stuff),
             per_class=dict(zip(self.labels.names, per_class, strict=True)),
             num_images=self._num_images,
         )
 
 
-def match_segments(
-    prediction: PanopticMap, truth: PanopticMap, joint: JointCounts
-) -> dict[tuple[int, int], float]:
-    """Find the pairs of segments that are the same object.
-
-    Returns:
-        IoU by (truth id, prediction id) of every pair of one class with an IoU above 0.5; no
-        segment can be in two. Pixels of the prediction where the truth is void do not count.
-    """
-    true_class = {s.id: s.class_id for s in truth.segments if not s.is_crowd}
-    predicted_class = {s.id: s.class_id for s in prediction.segments}
-    matches = {}
-    for (truth_id, prediction_id), pixels in joint.pairs.items():
-        class_id = true_class.get(truth_id)
-        if class_id is None or predicted_class.get(prediction_id) != class_id:
-            continue
-        union = (
-            joint.prediction_areas[prediction_id]
-            + joint.truth_areas[truth_id]
-            - pixels
-            - joint.pairs.get((VOID, prediction_id), 0)
-        )
-        if pixels / union > 0.5:
-            matches[truth_id, prediction_id] = pixels / union
-    return matches
-
-
-def _is_excused(segment: Segment, crowds: dict[int, int], joint: JointCounts) -> bool:
-    """Whether more than half of a prediction lies where nothing can be held against it."""
-    pixels = joint.pairs.get((VOID, segment.id), 0)
-    if segment.class_id in crowds:
-        pixels += joint.pairs.get((crowds[segment.class_id], segment.id), 0)
-    return pixels / joint.prediction_areas[segment.id] > 0.5
-
-
-def _warn_about_areas(truth: PanopticMap, joint: JointCounts, image_id: str) -> None:
-    for segment in truth.segments:
-        counted = joint.truth_areas.get(segment.id, 0)
+def _warn_about_areas(counts: ImageCounts) -> None:
+    areas = counts.joint.truth_areas
+    for segment in counts.truth:
+        counted = areas.get(segment.id, 0)
         if counted != segment.area_px:
             log.warning(
                 "Image %r: true segment %d is listed with %d pixels, its map has %d; "
                 "the map's are used.",
-                image_id,
+                counts.image_id,
                 segment.id,
                 segment.area_px,
                 counted,
             )
-    for number in sorted(set(joint.truth_areas) - {s.id for s in truth.segments} - {VOID}):
+    for number in sorted(set(areas) - {s.id for s in counts.truth} - {VOID}):
         log.warning(
             "Image %r: segment %d of the true map is not listed; predictions there count as wrong.",
-            image_id,
+            counts.image_id,
             number,
         )
 
 
-def _quality(counts: _ClassCounts) -> ClassQuality:
-    tp, fp, fn = len(counts.ious), counts.fp, counts.fn
+def rate_image(matching: Matching) -> float | None:
+    """PQ of one image on its own, over the classes it has; None for one without segments."""
+    by_class: dict[int, tuple[list[float], list[int]]] = {}
+    for truth, _, iou in matching.found:
+        by_class.setdefault(truth.class_id, ([], [0, 0]))[0].append(iou)
+    for place, segments in enumerate((matching.false, matching.missed)):
+        for segment in segments:
+            by_class.setdefault(segment.class_id, ([], [0, 0]))[1][place] += 1
+    return mean_quality([rate_class(ious, *errors) for ious, errors in by_class.values()]).pq
+
+
+def rate_class(ious: Sequence[float], fp: int, fn: int) -> ClassQuality:
+    """Quality of a class from the IoUs of its matches and the numbers of false and missed ones."""
+    tp = len(ious)
     if tp + fp + fn == 0:
         return ClassQuality(None, None, None, 0, 0, 0)
-    iou_sum = fsum(counts.ious)
+    iou_sum = fsum(ious)
     size = tp + 0.5 * fp + 0.5 * fn
     return ClassQuality(iou_sum / size, iou_sum / tp if tp else 0.0, tp / size, tp, fp, fn)
 
 
-def _mean(classes: list[ClassQuality]) -> MeanQuality:
+def mean_quality(classes: Sequence[ClassQuality]) -> MeanQuality:
+    """Mean over the classes that occur."""
     present = [(c.pq, c.sq, c.rq) for c in classes if c.pq is not None]
     if not present:
         return MeanQuality(None, None, None, 0)

@@ -1,0 +1,39 @@
+"""`panoptic-deeplab figure` as a user meets it."""
+
+from pathlib import Path
+
+import pytest
+
+from panoptic_deeplab.cli import main
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["figure", *(str(word) for word in words)])
+    return int(ended.value.code or 0)
+
+
+def test_rows_of_a_data_set(tiny_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figure.svg"
+    words = ("--data", "synthetic", "--weights", tiny_weights, "--rows", 1, "--out", out)
+    assert run(*words, "--columns", "image", "truth", "instance") == 0
+    assert out.read_text().startswith("<?xml")
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.svg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "Name image files, or a data set with --data, and not both."),
+        (("nowhere.png",), "nowhere.png: expected a picture, found no such file."),
+        (("--data", "synthetic", "--rows", 0), "--rows must be 1 or more"),
+        (("--data", "synthetic", "--images", "moon"), "has no image 'moon'"),
+        (("a.png", "--predictions", "found"), "Name the data set too."),
+    ],
+)
+def test_slips(words, sentence, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(*words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
