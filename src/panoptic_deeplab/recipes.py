@@ -78,7 +78,8 @@ def nuclei() -> Experiment:
 
     panoptic-deeplab train --recipe nuclei --data nuclei --out runs/nuclei
 
-    Pictures are doubled, since the median nucleus is 20 pixels across and heads lie at stride 4.
+    Pictures are enlarged, since the median nucleus is 20 pixels across and heads lie at stride 4;
+    factor and threshold were chosen on training pictures (`docs/results.md`).
     Small instances get no extra weight: nearly all are small, and it would swell every mask.
     Rare kinds of pictures come up more often (`data.balance`).
     """
@@ -99,8 +100,8 @@ def nuclei() -> Experiment:
         ),
         targets=TargetConfig(sigma_px=6.0, small_instance_weight=1.0),
         loss=LossConfig(center_weight=100.0, offset_weight=0.05, hardest_fraction=0.3),
-        grouping=GroupingConfig(nms_kernel=7, top_k=2000, stuff_area_px=64),
-        inference=InferenceConfig(scale=2.0),
+        grouping=GroupingConfig(threshold=0.2, nms_kernel=7, top_k=2000, stuff_area_px=64),
+        inference=InferenceConfig(scale=2.5),
         schedule=ScheduleConfig(
             iterations=4000, batch_size=8, learning_rate=2e-3, warmup_iterations=100
         ),
@@ -112,15 +113,17 @@ def facades() -> Experiment:
     """House fronts in the street: four thing and six stuff classes, 512 x 512.
 
     panoptic-deeplab train --recipe facades --data facades --out runs/facades
+
+    Grouping was chosen on training pictures (`docs/results.md`).
     """
     return Experiment(
         name="facades",
         model=compact_model(),
         data=DataConfig(format="coco_panoptic"),
         augment=AugmentConfig(
-            crop_size=(321, 321),
-            min_scale=0.5,
-            max_scale=1.3,
+            crop_size=(257, 257),
+            min_scale=0.4,
+            max_scale=1.0,
             brightness=0.2,
             contrast=0.3,
             saturation=0.3,
@@ -128,7 +131,8 @@ def facades() -> Experiment:
         ),
         targets=TargetConfig(sigma_px=6.0, small_instance_weight=1.0),
         loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.3),
-        grouping=GroupingConfig(top_k=400, stuff_area_px=512),
+        grouping=GroupingConfig(threshold=0.2, nms_kernel=11, top_k=400, stuff_area_px=4096),
+        inference=InferenceConfig(scale=0.75),
         schedule=ScheduleConfig(
             iterations=3500, batch_size=8, learning_rate=2e-3, warmup_iterations=200
         ),
