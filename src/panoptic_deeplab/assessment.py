@@ -93,12 +93,13 @@ class Wanted:
 
     Attributes:
         definition: of average precision.
-        with_boundary: measure boundaries too.
+        band_share: measure boundaries too, in bands of this width over the image's diagonal; see
+            `bands.BAND_SHARES`.
         with_all_scores: rate instances in all three ways.
     """
 
     definition: Definition = "coco"
-    with_boundary: bool = False
+    band_share: float | None = None
     with_all_scores: bool = False
 
 
@@ -118,7 +119,7 @@ class Meters:
         self.instance = AveragePrecision(labels, self.wanted.definition)
         self.errors = ErrorCounts(labels)
         self.sizes = SizeQuality(labels)
-        self.boundary = PanopticQuality(labels) if self.wanted.with_boundary else None
+        self.boundary = PanopticQuality(labels) if self.wanted.band_share is not None else None
         self.by_score = (
             {
                 name: AveragePrecision(labels, self.wanted.definition, rank_by=rank_by)

@@ -136,7 +136,7 @@ def evaluate(
             sample.panoptic,
             predictor.labels,
             sample.image_id,
-            with_bands=parts.wanted.with_boundary,
+            band_share=parts.wanted.band_share,
         )
         parts.add(counts, seconds)
         if keep is not None:
@@ -180,7 +180,7 @@ def evaluate_saved(
     parts = _Parts(dataset.labels, wanted or Wanted(), kinds)
     numbers = _start(parts, dataset, limit, keep)
     _check_names(predictions, dataset, numbers)
-    work = _Work(predictions, dataset, parts.wanted.with_boundary)
+    work = _Work(predictions, dataset, parts.wanted.band_share)
     count = workers or min(available_cores(), len(numbers) // WORTH_A_PROCESS)
     count = max(1, min(count, len(numbers)))
     counted = map(work, numbers) if count <= 1 else _in_processes(work, numbers, count)
@@ -224,7 +224,7 @@ class _Work:
 
     predictions: Saved
     dataset: PanopticDataset
-    with_bands: bool
+    band_share: float | None
 
     def __call__(self, number: int) -> ImageCounts:
         image_id = self.dataset.image_id(number)
@@ -233,7 +233,7 @@ class _Work:
             read_truth(self.dataset, number),
             self.dataset.labels,
             image_id,
-            with_bands=self.with_bands,
+            band_share=self.band_share,
         )
 
 

@@ -71,6 +71,22 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def check_place(path: str | Path) -> Path:
+    """Make sure that a file can be written, before work starts whose result it is to hold.
+
+    Args:
+        path: of the file; its folder is made if it is missing.
+
+    Raises:
+        OSError: in a sentence, if there is a folder of that name, or no file can be made there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"Expected a file to write, {path} is a folder. Add a file's name.")
+    make_folder(path.parent)
+    return path
+
+
 def check_empty(target: Path) -> None:
     """Make sure that a folder can be written in one step.
 

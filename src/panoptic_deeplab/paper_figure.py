@@ -116,6 +116,16 @@ def draw_figure(
     return buffer.getvalue()
 
 
+def check_ending(ending: str) -> None:
+    """Make sure that figures come in files of this kind.
+
+    Raises:
+        ValueError: if not.
+    """
+    if ending not in FORMATS:
+        raise ValueError(f"A figure is a file ending in {', '.join(FORMATS)}, got {ending!r}.")
+
+
 def _check(rows: Sequence[Row], columns: Sequence[str], ending: str) -> None:
     if not rows:
         raise ValueError("A figure needs at least one image, got none.")
@@ -124,8 +134,7 @@ def _check(rows: Sequence[Row], columns: Sequence[str], ending: str) -> None:
     for column in columns:
         if column not in COLUMNS:
             raise ValueError(f"Unknown column {column!r}. {near_names(column, list(COLUMNS))}")
-    if ending not in FORMATS:
-        raise ValueError(f"A figure is a file ending in {', '.join(FORMATS)}, got {ending!r}.")
+    check_ending(ending)
     if "truth" in columns and any(row.truth is None for row in rows):
         raise ValueError(
             "The column 'truth' needs images with labels. Leave it out, or use --data."

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
+from panoptic_deeplab.metrics.counts import count_image
 from panoptic_deeplab.metrics.joint import count_joint
+from panoptic_deeplab.metrics.matching import match_image
 from panoptic_deeplab.structures import PanopticMap, Segment
 
 SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
@@ -114,3 +116,24 @@ def test_the_truth_itself_is_perfect(seed: int) -> None:
         assert quality.result().all.pq in (1.0, None)
         for rated in precision.result().per_class.values():
             assert rated.ap is None or abs(rated.ap - 1) < 1e-12
+
+
+@SETTINGS
+@given(st.integers(0, 2**32 - 1))
+def test_without_a_false_segment_no_quality_falls(seed: int) -> None:
+    """Nor does it with one more invented, the other way round."""
+    for prediction, truth in images(seed):
+        whole = PanopticQuality(LABELS)
+        whole.update(prediction, truth)
+        matching = match_image(count_image(prediction, truth, LABELS))
+        for false in matching.false:
+            ids = np.where(prediction.segment_map == false.id, 0, prediction.segment_map)
+            rest = tuple(s for s in prediction.segments if s.id != false.id)
+            less = PanopticQuality(LABELS)
+            less.update(PanopticMap(ids.astype(np.int32), rest), truth)
+            for name, before in whole.result().per_class.items():
+                after = less.result().per_class[name]
+                assert after.tp == before.tp
+                assert after.fn == before.fn
+                assert after.fp == before.fp - (name == LABELS.names[false.class_id])
+                assert after.pq is None or after.pq >= before.pq

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
-from panoptic_deeplab.metrics.bands import INSIDE, band_ids, band_width_px
+from panoptic_deeplab.metrics.bands import BAND_SHARES, INSIDE, band_ids, band_width_px
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
 from panoptic_deeplab.metrics.errors import KINDS, ErrorCounts
 from panoptic_deeplab.metrics.matching import match_image
@@ -111,7 +111,7 @@ def test_every_error_has_one_kind() -> None:
 def test_counts_survive_a_file() -> None:
     prediction = row("5555566699", {5: CAR, 6: BUS, 9: ROAD})
     truth = row("1111122209", {1: CAR, 2: BUS, 9: ROAD})
-    counts = count_image(prediction, truth, LABELS, "a", with_bands=True)
+    counts = count_image(prediction, truth, LABELS, "a", band_share=0.02)
     again = ImageCounts.from_plain(counts.to_plain())
     assert again.joint.pairs == counts.joint.pairs
     assert again.bands is not None
@@ -136,8 +136,9 @@ def test_bands_are_masks_without_themselves_eroded() -> None:
             assert np.array_equal(bands == number, (ids == number) & (inside == 0))
         assert ((bands == 0) == (ids == 0)).all()
         assert set(np.unique(bands)) <= {0, 1, 2, 3, INSIDE}
-    assert band_width_px((1024, 2048)) == 46
-    assert band_width_px((4, 4)) == 1
+    assert band_width_px((1024, 2048), BAND_SHARES["coco"]) == 46
+    assert band_width_px((1024, 2048), BAND_SHARES["cityscapes"]) == 11
+    assert band_width_px((4, 4), 0.02) == 1
 
 
 def test_boundaries_are_stricter_than_masks() -> None:
@@ -145,7 +146,7 @@ def test_boundaries_are_stricter_than_masks() -> None:
     ids[10:90, 10:90] = 1
     moved = np.roll(ids, 4, 1)
     maps = [PanopticMap(m, (Segment(1, CAR, 6400),)) for m in (moved, ids)]
-    counts = count_image(*maps, LABELS, "a", with_bands=True)
+    counts = count_image(*maps, LABELS, "a", band_share=0.02)
     ((_, _, mask),) = match_image(counts).found
     # Void around the car excuses the prediction's pixels there: 76 of 80 columns.
     assert mask == pytest.approx(76 / 80)

@@ -18,7 +18,7 @@ from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.predict import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
 
-WANTED = Wanted("coco", with_boundary=True, with_all_scores=True)
+WANTED = Wanted("coco", band_share=0.02, with_all_scores=True)
 COUNT = 10
 
 

@@ -13,7 +13,7 @@ from panoptic_deeplab.predict import Predictor
 def test_the_page_has_what_the_report_has(tiny_predictor: Predictor, tmp_path: Path) -> None:
     dataset = SyntheticStreets((64, 96), 3, seed=1)
     kinds = {dataset.image_id(i): ("day", "night")[i % 2] for i in range(3)}
-    wanted = Wanted("coco", with_boundary=True, with_all_scores=True)
+    wanted = Wanted("coco", band_share=0.02, with_all_scores=True)
     report = evaluate(tiny_predictor, dataset, kinds=kinds, wanted=wanted)
     page = evaluation_page(
         report,

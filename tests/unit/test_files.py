@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from panoptic_deeplab.files import whole_folder, write_whole
+from panoptic_deeplab.files import check_place, whole_folder, write_whole
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -55,3 +55,12 @@ def test_a_process_asked_to_end_leaves_no_folder(tmp_path: Path) -> None:
     assert ended.value.code == 143
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_place_for_a_file_is_checked_before_the_work(tmp_path: Path) -> None:
+    assert check_place(tmp_path / "sub" / "page.html").parent.is_dir()
+    with pytest.raises(IsADirectoryError, match="Expected a file to write"):
+        check_place(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="it cannot be made"):
+        check_place(tmp_path / "file" / "page.html")

@@ -8,7 +8,7 @@ import tyro
 
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.files import as_json, write_whole
+from panoptic_deeplab.files import as_json, check_place, write_whole
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show, show_progress
 
@@ -52,6 +52,8 @@ def compare(options: Compare) -> int:
 
     if options.draws < 0:
         raise ValueError(f"--draws must be 0 or more, got {options.draws}.")
+    if options.html is not None:
+        check_place(options.html)
     read = _from_folder if options.data is None else _from_weights
     labels, first = read(options, options.first)
     others, second = read(options, options.second)

@@ -1,5 +1,6 @@
 """`evaluate`: predictions against a labelled data set."""
 
+import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.files import as_json, make_folder, write_whole
+from panoptic_deeplab.files import as_json, check_place, make_folder, write_whole
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show, show_progress
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from panoptic_deeplab.counts_file import CountsFile
     from panoptic_deeplab.data.base import PanopticDataset
     from panoptic_deeplab.evaluation_page import Source
+    from panoptic_deeplab.predict import Predictor
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Evaluate:
     """Folder for the report, the counts of each image (for --resume and compare), and the
     predictions in COCO's panoptic format."""
     resume: Flag = False
-    """Go on with what is in --save already."""
+    """Go on with what is in --save already; the predictions of a network are not saved then."""
     html: Path | None = None
     """Write a page with tables, errors and the worst and best images."""
     json: Flag = False
@@ -111,8 +113,9 @@ def _from_files(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
 
     assert options.predictions is not None
     predictions = Predictions(options.predictions, task.dataset.labels)
+    about = {"predictions": str(options.predictions), "digest": predictions.digest}
     with ExitStack() as stack:
-        keep = _counts_file(options, task, str(options.predictions), stack)
+        keep = _counts_file(options, task, about, stack)
         progress = stack.enter_context(show_progress())
         report = evaluate_saved(
             predictions,
@@ -138,6 +141,7 @@ def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
     if task.wanted.with_all_scores:
         predictor.grouping = predictor.grouping.model_copy(update={"score": "product"})
     oracle = Oracle(predictor, options.oracle) if options.oracle else None
+    about = {"predictions": options.weights, "digest": _digest(predictor)}
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress())
         on_prediction = None
@@ -155,15 +159,26 @@ def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
             kinds=task.kinds,
             on_prediction=on_prediction,
             wanted=task.wanted,
-            keep=_counts_file(options, task, options.weights, stack),
+            keep=_counts_file(options, task, about, stack),
         )
     if oracle is not None:
         return report, lambda sample: oracle.find(sample).panoptic
     return report, lambda sample: predictor.predict(sample.image).panoptic
 
 
+def _digest(predictor: "Predictor") -> str:
+    """What tells a model from another in the same place: of its weights and settings."""
+    import torch
+
+    whole = hashlib.sha256(f"{predictor.grouping} {predictor.inference}".encode())
+    for name, values in predictor.model.state_dict().items():
+        whole.update(name.encode())
+        whole.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"sha256:{whole.hexdigest()}"
+
+
 def _counts_file(
-    options: Evaluate, task: _Task, source: str, stack: ExitStack
+    options: Evaluate, task: _Task, source: dict[str, str], stack: ExitStack
 ) -> "CountsFile | None":
     from panoptic_deeplab.counts_file import CountsFile
 
@@ -172,9 +187,9 @@ def _counts_file(
     about = {
         "data": options.data,
         "split": options.split,
-        "predictions": source,
+        **source,
         "oracle": list(options.oracle),
-        "with_boundary": options.boundary,
+        "band_share": task.wanted.band_share,
     }
     folder = make_folder(options.save)
     kept = CountsFile(folder, task.dataset.labels, about, resume=options.resume)
@@ -184,6 +199,8 @@ def _counts_file(
 def _check(options: Evaluate) -> None:
     if options.resume and options.save is None:
         raise ValueError("--resume goes on with what --save has kept; name that folder too.")
+    if options.html is not None:
+        check_place(options.html)
     if options.oracle and options.predictions:
         raise ValueError(
             "--oracle replaces heads of a network, --predictions has none. Use --weights."
@@ -192,12 +209,15 @@ def _check(options: Evaluate) -> None:
 
 def _wanted(options: Evaluate, data_format: str) -> "Wanted":
     from panoptic_deeplab.assessment import Wanted
+    from panoptic_deeplab.metrics.bands import BAND_SHARES
 
     own: Literal["coco", "cityscapes"] = (
         "cityscapes" if data_format.startswith("cityscapes") else "coco"
     )
     definition = own if options.ap == "auto" else options.ap
-    return Wanted(definition, options.boundary, options.scores == "all")
+    return Wanted(
+        definition, BAND_SHARES[own] if options.boundary else None, options.scores == "all"
+    )
 
 
 def print_report(report: "Report", in_json: bool) -> None:

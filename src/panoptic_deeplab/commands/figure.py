@@ -8,7 +8,7 @@ import tyro
 
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
-from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.files import check_place, write_whole
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show_progress
 
@@ -62,13 +62,14 @@ class FigureOptions:
 
 def figure(options: FigureOptions) -> int:
     """Predict, draw, write."""
-    from panoptic_deeplab.paper_figure import draw_figure
+    from panoptic_deeplab.paper_figure import check_ending, draw_figure
 
     if options.rows < 1 or not 2 <= options.width_cm <= 200 or not 20 <= options.dpi <= 2400:
         raise ValueError(
             "--rows must be 1 or more, --width-cm 2 to 200 and --dpi 20 to 2400, got "
             f"{options.rows}, {options.width_cm:g} and {options.dpi}."
         )
+    check_ending(check_place(options.out).suffix.lower())
     if bool(options.inputs) == (options.data is not None):
         raise ValueError("Name image files, or a data set with --data, and not both.")
     if options.predictions is not None and options.data is None:

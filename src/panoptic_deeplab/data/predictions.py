@@ -4,6 +4,7 @@
 neither categories nor images, which then come from the data set they are compared with.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,9 @@ class Predictions:
         where: the list, or the folder it lies in.
         labels: classes for a list that has none.
 
+    Attributes:
+        digest: of the list, which tells these predictions from others in the same place.
+
     Raises:
         FileNotFoundError: if there is no list.
         ValueError: if it is faulty.
@@ -46,6 +50,7 @@ class Predictions:
                 "`panoptic-deeplab predict` or `evaluate --save`."
             )
         content = path.read_bytes()
+        self.digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if labels is not None:
             content = _completed(content, labels)
         self._list: CocoList = read_list(content, name=str(path), labels_name="predictions")

@@ -4,7 +4,7 @@ A pixel lies in its segment's band if a pixel of another id, or the image's bord
 than the band's width, in the larger of the two axes' distances. For each segment this is what
 Boundary IoU takes: the mask without itself eroded so many times by a 3x3 square.
 
-Paper: arXiv:2103.16562, section 4; width: 2 % of the image's diagonal, its supplement and code.
+Paper: arXiv:2103.16562, section 4; widths as in its public code.
 """
 
 import cv2
@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 
 from panoptic_deeplab.structures import VOID
 
-DIAGONAL_SHARE = 0.02
-"""Width of a band over the image's diagonal (arXiv:2103.16562, for COCO and Cityscapes' panoptic
-maps its code uses the same)."""
+BAND_SHARES = {"coco": 0.02, "cityscapes": 0.005}
+"""Width of a band over the image's diagonal, by data set: bowenc0221/boundary-iou-api's default in
+`coco_panoptic_api` and in `cityscapes_panoptic_api`."""
 
 INSIDE = 2**31 - 1
 """Stands for the inside of all segments, which is no void; no reader gives a segment this id."""
 
 
-def band_width_px(size: tuple[int, int]) -> int:
-    """Width of the bands of an image of (height, width) pixels, at least 1."""
-    return max(1, round(DIAGONAL_SHARE * float(np.hypot(*size))))
+def band_width_px(size: tuple[int, int], share: float) -> int:
+    """Width of the bands of an image of (height, width) pixels, at least 1.
+
+    Args:
+        size: (H, W).
+        share: of the diagonal, see `BAND_SHARES`.
+    """
+    return max(1, round(share * float(np.hypot(*size))))
 
 
 def band_ids(segment_map: NDArray[np.int32], width_px: int) -> NDArray[np.int32]:

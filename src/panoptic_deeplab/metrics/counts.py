@@ -79,7 +79,7 @@ def count_image(
     image_id: str = "",
     *,
     joint: JointCounts | None = None,
-    with_bands: bool = False,
+    band_share: float | None = None,
 ) -> ImageCounts:
     """Count one image, after both lists were checked.
 
@@ -89,7 +89,8 @@ def count_image(
         labels: classes of both.
         image_id: for messages, and to order equal scores.
         joint: `count_joint` of the two, if it is at hand.
-        with_bands: count the bands along the borders too, for the quality of boundaries.
+        band_share: count the bands along the borders too, for the quality of boundaries; their
+            width over the image's diagonal, see `bands.BAND_SHARES`.
 
     Raises:
         ValueError: if sizes differ, list and pixels of the prediction disagree, or a class is
@@ -100,8 +101,8 @@ def count_image(
     for segment in truth.segments:
         _check_class(segment.class_id, labels, f"Image {image_id!r}: true", segment.id)
     bands = None
-    if with_bands:
-        width_px = band_width_px(truth.size)
+    if band_share is not None:
+        width_px = band_width_px(truth.size, band_share)
         maps = [PanopticMap(band_ids(m.segment_map, width_px), ()) for m in (prediction, truth)]
         bands = count_joint(maps[0], maps[1], image_id)
     return ImageCounts(image_id, truth.size, truth.segments, prediction.segments, joint, bands)
