@@ -12,7 +12,8 @@ from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
 from panoptic_deeplab.metrics.counts import ImageCounts
 from panoptic_deeplab.metrics.errors import ErrorCount, ErrorCounts
-from panoptic_deeplab.metrics.instance import AveragePrecisionResult, Definition, Ranking
+from panoptic_deeplab.metrics.instance import AveragePrecisionResult, Definition
+from panoptic_deeplab.metrics.instance_matching import Ranking
 from panoptic_deeplab.metrics.matching import match_image
 from panoptic_deeplab.metrics.panoptic import PanopticQualityResult, rate_image
 from panoptic_deeplab.metrics.semantic import MeanIoUResult

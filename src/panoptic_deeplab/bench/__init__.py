@@ -13,6 +13,7 @@ from panoptic_deeplab.bench.choices import (
     Data,
     Decoders,
     Depthwise,
+    Evaluation,
     Metrics,
     Network,
     Postprocess,
@@ -77,6 +78,14 @@ def _metrics(options: Metrics, progress: Progress) -> "Result":
 
     rows = bench_metrics(**_scene(options), repeats=options.rounds, progress=progress)
     return as_result(f"metrics of one image, {_named(options)}", rows, _settings(options))
+
+
+def _evaluation(options: Evaluation, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.evaluation import bench_evaluation
+
+    return bench_evaluation(
+        images=options.images, workers=options.workers, **_scene(options), progress=progress
+    )
 
 
 def _network(options: Network, progress: Progress) -> "Result":
@@ -181,6 +190,7 @@ BENCHES: dict[str, tuple[Any, Callable[[Any, Progress], "Result"]]] = {
     "postprocess": (Postprocess, _postprocess),
     "targets": (Targets, _targets),
     "metrics": (Metrics, _metrics),
+    "evaluation": (Evaluation, _evaluation),
     "network": (Network, _network),
     "decoders": (Decoders, _decoders),
     "depthwise": (Depthwise, _depthwise),

@@ -78,6 +78,26 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Saved predictions of many images, from files to a report: against the public tools' form."""
+
+    images: int = 100
+    """Pairs of truth and prediction."""
+    size: tuple[int, int] = (1024, 2048)
+    """Height and width of the maps in pixels."""
+    classes: int = 19
+    """Number of classes."""
+    things: int = 80
+    """Things drawn in each; some may hide others."""
+    workers: tuple[int, ...] = (1, 2, 4)
+    """Numbers of processes to measure."""
+    json: Flag = False
+    """Print the result as JSON on stdout, nothing else there."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Network:
     """The network on one core: as built against the form made for predicting."""
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts
-from panoptic_deeplab.metrics.instance import RECALLS, RIGHT, WRONG, AveragePrecision
+from panoptic_deeplab.metrics.instance import RECALLS, AveragePrecision
+from panoptic_deeplab.metrics.instance_matching import RIGHT, WRONG
 from panoptic_deeplab.metrics.matching import match_image
 from panoptic_deeplab.metrics.semantic import MeanIoU
 

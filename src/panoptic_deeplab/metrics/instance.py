@@ -18,13 +18,20 @@ from numpy.typing import NDArray
 
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
+from panoptic_deeplab.metrics.instance_matching import (
+    RIGHT,
+    UNCOUNTED,
+    WRONG,
+    Ranking,
+    Truth,
+    gather_candidates,
+    match_cityscapes,
+    match_coco,
+)
 from panoptic_deeplab.metrics.joint import JointCounts
-from panoptic_deeplab.structures import VOID, PanopticMap, Segment
+from panoptic_deeplab.structures import PanopticMap
 
 Definition = Literal["cityscapes", "coco"]
-
-THRESHOLDS = {"cityscapes": np.arange(0.5, 1.0, 0.05), "coco": np.linspace(0.5, 0.95, 10)}
-"""IoU from 0.50 to 0.95 by 0.05, to the last bit of each official tool."""
 
 MIN_AREA_PX = {"cityscapes": 100, "coco": 0}
 """Smaller true instances are not asked for; the default of each official tool."""
@@ -41,12 +48,6 @@ SIZES_PX: dict[str, tuple[float, float]] = {
     "large": (96**2, 1e10),
 }
 """COCO: area of the instances that are asked for, both ends included."""
-
-Ranking = Literal["score", "objectness", "class_probability"]
-"""By which number of its segments instances are ranked."""
-
-RIGHT, WRONG, UNCOUNTED = 1, 0, -1
-"""What becomes of a predicted instance at one threshold."""
 
 
 @dataclass(frozen=True)
@@ -108,34 +109,6 @@ class Outcome(NamedTuple):
     scores: NDArray[np.float64]
     outcomes: NDArray[np.int8]
     num_truths: tuple[int, ...]
-
-
-class _Candidate(NamedTuple):
-    """A predicted instance and the true ones of its class that it meets.
-
-    Attributes:
-        area: pixels.
-        score: 0 or more.
-        void: pixels on void.
-        meets: (place in the list of truths, common pixels).
-    """
-
-    area: int
-    score: float
-    void: int
-    meets: list[tuple[int, int]]
-
-
-class _Truth(NamedTuple):
-    """A true instance: its pixels, and why finding it may not be asked for."""
-
-    area: int
-    is_crowd: bool
-    is_outside: bool  # of the range of areas asked for
-
-    @property
-    def is_asked(self) -> bool:
-        return not (self.is_crowd or self.is_outside)
 
 
 class AveragePrecision:
@@ -203,19 +176,19 @@ class AveragePrecision:
             ValueError: if a predicted thing has no score.
         """
         areas = counts.joint.truth_areas
-        match = _match_cityscapes if self.definition == "cityscapes" else _match_coco
+        match = match_cityscapes if self.definition == "cityscapes" else match_coco
         for class_id, outcomes in self._outcomes.items():
             predicted = [s for s in counts.prediction if s.class_id == class_id]
             true = [s for s in counts.truth if s.class_id == class_id and s.id in areas]
             if not predicted and not true:
                 continue
-            candidates = _candidates(predicted, true, counts, self.rank_by)
+            candidates = gather_candidates(predicted, true, counts, self.rank_by)
             if self.definition == "coco":
                 candidates = candidates[:MAX_DETECTIONS]
             by_range = []
             for low, high in self._ranges:
                 truths = [
-                    _Truth(areas[s.id], s.is_crowd, not low <= areas[s.id] <= high) for s in true
+                    Truth(areas[s.id], s.is_crowd, not low <= areas[s.id] <= high) for s in true
                 ]
                 found = match(candidates, truths)
                 if self.definition == "coco":
@@ -327,96 +300,6 @@ def _mean_of_thresholds(by_threshold: Sequence[float] | None) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     present = [v for v in values if v is not None]
     return fsum(present) / len(present) if present else None
-
-
-def _candidates(
-    predicted: Sequence[Segment], true: Sequence[Segment], counts: ImageCounts, rank_by: Ranking
-) -> list[_Candidate]:
-    """Gather what matching needs, the best score first, equal ones in list order."""
-    joint = counts.joint
-    candidates = []
-    for segment in predicted:
-        score: float | None = getattr(segment, rank_by)
-        if score is None:
-            raise ValueError(
-                f"Image {counts.image_id!r}: average precision needs a {rank_by} for every "
-                f"predicted thing, segment {segment.id} has none. `group_outputs` sets them."
-            )
-        common = ((i, joint.pairs.get((t.id, segment.id), 0)) for i, t in enumerate(true))
-        candidates.append(
-            _Candidate(
-                joint.prediction_areas[segment.id],
-                score,
-                joint.pairs.get((VOID, segment.id), 0),
-                [(i, pixels) for i, pixels in common if pixels],
-            )
-        )
-    return sorted(candidates, key=lambda c: -c.score)
-
-
-def _iou(candidate: _Candidate, truth: _Truth, pixels: int) -> float:
-    return pixels / (candidate.area + truth.area - pixels)
-
-
-def _match_cityscapes(
-    candidates: Sequence[_Candidate], truths: Sequence[_Truth]
-) -> NDArray[np.int8]:
-    """Match by IoU above the threshold; of several for one truth the best score is right.
-
-    A prediction without a match is not counted if the share of its pixels on void, crowd and too
-    small instances exceeds the threshold.
-    """
-    thresholds = THRESHOLDS["cityscapes"].tolist()
-    outcomes = np.zeros((len(thresholds), len(candidates)), np.int8)
-    for row, threshold in zip(outcomes, thresholds, strict=True):
-        taken: set[int] = set()
-        for n, candidate in enumerate(candidates):
-            matched = [i for i, px in candidate.meets if _iou(candidate, truths[i], px) > threshold]
-            asked = [i for i in matched if truths[i].is_asked]
-            if asked:  # at most one: two instances cannot both share half of a third
-                row[n] = WRONG if asked[0] in taken else RIGHT
-                taken.update(asked)
-            elif matched or _excused_share(candidate, truths) > threshold:
-                row[n] = UNCOUNTED
-    return outcomes
-
-
-def _excused_share(candidate: _Candidate, truths: Sequence[_Truth]) -> float:
-    excused = candidate.void
-    for i, pixels in candidate.meets:
-        # A small crowd counts twice, as in the official tool.
-        excused += pixels * (truths[i].is_crowd + truths[i].is_outside)
-    return excused / candidate.area
-
-
-def _match_coco(candidates: Sequence[_Candidate], truths: Sequence[_Truth]) -> NDArray[np.int8]:
-    """Let each prediction, best score first, take the truth of highest IoU that is still free.
-
-    Crowd regions may be taken often, with the share of the prediction inside as IoU; those
-    predictions, and those that take a too small instance, are not counted.
-    """
-    thresholds = THRESHOLDS["coco"].tolist()
-    outcomes = np.zeros((len(thresholds), len(candidates)), np.int8)
-    # Truths that are asked for come first: one of them wins over any that is not.
-    order = sorted(range(len(truths)), key=lambda i: not truths[i].is_asked)
-    place = {i: n for n, i in enumerate(order)}
-    for row, threshold in zip(outcomes, thresholds, strict=True):
-        taken: set[int] = set()
-        for n, candidate in enumerate(candidates):
-            best, chosen = threshold, None
-            for i, pixels in sorted(candidate.meets, key=lambda meeting: place[meeting[0]]):
-                truth = truths[i]
-                if i in taken and not truth.is_crowd:
-                    continue
-                if chosen is not None and truths[chosen].is_asked and not truth.is_asked:
-                    break
-                iou = pixels / candidate.area if truth.is_crowd else _iou(candidate, truth, pixels)
-                if iou >= best:
-                    best, chosen = iou, i
-            if chosen is not None:
-                taken.add(chosen)
-                row[n] = RIGHT if truths[chosen].is_asked else UNCOUNTED
-    return outcomes
 
 
 def _rate_cityscapes(
