@@ -41,7 +41,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
 
 
 def test_every_bench_has_a_small_form() -> None:
-    assert {*SMALL, "data"} == set(BENCHES)  # the loader's has figures of its own: test_bench.py
+    others = {"data", "evaluation"}  # with figures of their own: test_bench.py, and below
+    assert {*SMALL, *others} == set(BENCHES)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -65,6 +66,15 @@ def test_the_table_for_people(run: Any) -> None:
         assert words in out
 
 
+def test_an_evaluation_from_files(run: Any) -> None:
+    words = ("--size", 64, 128, "--things", 4, "--images", 3, "--workers", 1, 2)
+    code, out, _ = run("evaluation", *words, "--json")
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["results"]}
+    assert set(rows) == {"1 process", "2 processes", "reference"}
+    assert 0 < rows["reference"]["pq"] < 1  # all three were held to the same PQ
+
+
 def test_quick_keeps_what_was_chosen(run: Any) -> None:
     code, out, _ = run("metrics", "--quick", "--things", 3, "--json")
     plain = json.loads(out)
@@ -80,6 +90,7 @@ def test_quick_keeps_what_was_chosen(run: Any) -> None:
         (("metrics", "--classes", 3), "classes must be 4 to 255, got 3. Cityscapes has 19."),
         (("metrics", "--things", 0), "things must be at least 1, got 0."),
         (("metrics", *SCENE, "--rounds", 0), "rounds must be at least 1, got 0."),
+        (("evaluation", "--images", 0), "images and workers must be at least 1, got 0"),
         (("network", "--classes", 0), "classes must be at least 1, got 0."),
         (("network", "--backbone", "resnet51"), "resnet50"),
         (("network", "--size", 8, 97, "--backbone", "mobilenet_v3_small"), "at least 33 pixels"),

@@ -37,7 +37,7 @@ class Evaluate:
     """Compare these instead of running a network: a list in COCO's panoptic form, its PNGs in the
     folder of the same name beside it, or the folder of both."""
     workers: int = 0
-    """Processes that decode and count saved predictions; 0: one per core, if it pays."""
+    """Processes that decode and count saved predictions; 0: one per core, where that pays."""
     limit: int = 0
     """Use at most this many images, spread evenly over the split; 0: all."""
     by: str | None = None
