@@ -50,19 +50,20 @@ def unbroken(tmp_path_factory):
     return out
 
 
-def start_and_stop(out: Path, step: int, how: signal.Signals) -> int:
-    """Start a run and send it a signal once its log has reached a step."""
+def start_and_stop(out: Path, step: int, how: signal.Signals, *more: str) -> int:
+    """Start a run and send it and its loader's workers a signal once its log has reached a step."""
     process = subprocess.Popen(
-        command("train", *SMALL, "--out", str(out)),
+        command("train", *SMALL, "--out", str(out), *more),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
     )
     log = out / "log.jsonl"
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and log.read_text().count('"kind": "train"') >= step:
-            process.send_signal(how)
+            os.killpg(process.pid, how)
             break
         time.sleep(0.005)
     return process.wait(timeout=60)
@@ -91,9 +92,10 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(unbroken, tmp_path
     assert not list(out.rglob("*.part"))
 
 
-def test_a_terminated_run_saves_its_step_and_resumes(unbroken, tmp_path):
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_terminated_run_saves_its_step_and_resumes(unbroken, tmp_path, workers):
     out = tmp_path / "terminated"
-    start_and_stop(out, 2, signal.SIGTERM)
+    assert start_and_stop(out, 2, signal.SIGTERM, "--data.workers", workers) == 130
     assert (out / "state.safetensors").exists()
     assert train(out, "--resume").returncode == 0
     assert_same_weights(unbroken, out)

@@ -223,6 +223,7 @@ def _begin_worker(worker: int) -> None:
     # Workers are the parallelism; threads inside them would fight over the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # A terminal sends Ctrl-C to all processes. It is the main one that decides when to end.
+    # Terminals and job schedulers signal all processes. It is the main one that decides when to
+    # end, and then tells the workers, which also end by themselves once it is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
