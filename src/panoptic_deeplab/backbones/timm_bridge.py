@@ -121,7 +121,7 @@ def _create(name: str, *, pretrained: bool, output_stride: int) -> Any:
         options["output_stride"] = output_stride
     try:
         return timm.create_model(name, **options)
-    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+    except (TypeError, AssertionError, RuntimeError) as error:
         if pretrained:
             # Speaks of the network if that is what timm refuses; else it was the weights.
             _create(name, pretrained=False, output_stride=output_stride)
