@@ -60,6 +60,7 @@ FLOORS: dict[str, int] = {
     "oracle": 3,
     "evaluation_page": 3,
     "comparison": 3,
+    "journal": 3,
     "paper_figure": 3,
     "evaluate": 3,
     "family_report": 3,

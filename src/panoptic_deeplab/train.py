@@ -15,20 +15,18 @@ Everything random is a function of (seed, step), never of what came before. So a
 killed and resumed ends, on a CPU, with the same weights bit for bit as one that was not.
 """
 
-import json
 import logging
 import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from PIL import Image
 from rich.progress import Progress
 
 from panoptic_deeplab.backbones.base import set_progress
@@ -42,21 +40,20 @@ from panoptic_deeplab.checkpoint import (
     without_download,
 )
 from panoptic_deeplab.config import Experiment, ScheduleConfig
-from panoptic_deeplab.curves import draw_curves
 from panoptic_deeplab.data import build_dataset, build_loader
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.journal import Journal
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.losses import Losses, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.predict import Predictor, find_checkpoint
 from panoptic_deeplab.provenance import of_run
-from panoptic_deeplab.render import training_picture
 from panoptic_deeplab.structures import Batch
 
 STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
-LOG, SETTINGS, CURVES = "log.jsonl", "experiment.json", "curves.png"
+SETTINGS = "experiment.json"
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +69,10 @@ class Training:
     optimizer: torch.optim.Optimizer
     training_set: PanopticDataset
     validation_set: PanopticDataset
+    journal: Journal
     step: int = 0
     best_quality: float | None = None
     stop: bool = False
-    boards: list[Any] = field(default_factory=list)
 
 
 def train(
@@ -136,14 +133,17 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
         lr=experiment.schedule.learning_rate,
         weight_decay=experiment.schedule.weight_decay,
     )  # with the paper's weight decay of 0 this is Adam
-    training = Training(experiment, out, where, model, optimizer, training_set, validation_set)
+    journal = Journal(out)
+    training = Training(
+        experiment, out, where, model, optimizer, training_set, validation_set, journal
+    )
     if state_file.exists():
         _resume(training, state_file)
     elif experiment.run.start_from:
         _start(model, training_set.labels, experiment.run.start_from)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
-    _cut_log(out / LOG, training.step)
+    training.journal.begin(training.step)
     return training
 
 
@@ -151,7 +151,6 @@ def run(training: Training, progress: Progress | None) -> Path:
     """Take the steps that are left, with logs, validations and checkpoints on the way."""
     experiment = training.experiment
     total = experiment.schedule.iterations
-    training.boards = _open_boards(training.out)
     task = progress.add_task("training", total=total, completed=training.step) if progress else None
     loader = build_loader(training.training_set, experiment, training.step)
     started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
@@ -161,7 +160,15 @@ def run(training: Training, progress: Progress | None) -> Path:
         if progress is not None and task is not None:
             progress.update(task, completed=training.step)
         if training.step % experiment.run.log_every == 0 or training.step == total:
-            _log_step(training, losses, steps, time.perf_counter() - started, waited)
+            seconds = time.perf_counter() - started
+            training.journal.write_step(
+                training.step,
+                total,
+                losses,
+                rate=learning_rate(experiment.schedule, training.step - 1),
+                speed=steps * experiment.schedule.batch_size / seconds,
+                waiting=waited / seconds,
+            )
             started, waited, steps = time.perf_counter(), 0.0, 0
         last = training.step == total
         if training.step % experiment.run.validate_every == 0 or last:
@@ -173,8 +180,7 @@ def run(training: Training, progress: Progress | None) -> Path:
         if training.stop and not last:
             logger.warning("Stopped at step %d; the run resumes from there.", training.step)
             return training.out / STATE
-    for board in training.boards:
-        board.close()
+    training.journal.close()
     return training.out / MODEL
 
 
@@ -219,17 +225,10 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     predictor = Predictor(training.model, labels, experiment.grouping, experiment.inference)
     limit = 0 if final else experiment.run.validate_images
     report = evaluate(predictor, training.validation_set, limit=limit, progress=progress)
-    _draw(training, predictor)
-    line = {"kind": "validation", "step": training.step, **report.to_dict()}
-    _append(training.out / LOG, line)
-    draw_curves(training.out / LOG, training.out / CURVES)
+    step, pictures = training.step, experiment.run.pictures
+    training.journal.draw(step, training.validation_set, predictor, pictures)
+    training.journal.write_validation(step, report)
     quality = report.panoptic.all.pq
-    values = {"PQ": quality, "AP": report.instance.ap, "mIoU": report.semantic.mean}
-    for board in training.boards:
-        for name, value in values.items():
-            if value is not None:  # None: no segment of the kind in truth and prediction
-                board.add_scalar(f"validation/{name}", value, training.step)
-    logger.info("step %d: validation %s", training.step, report.summary())
     # Results on all images and on some do not compare.
     part = experiment.run.validate_images
     compares = not final or part == 0 or part >= len(training.validation_set)
@@ -343,91 +342,6 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
         elif old.get(key) != value and name not in _FREE:
             found.append(f"{name} was {old.get(key)}, now {value}")
     return found
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be taken again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            continue  # the line that was being written when the run was killed
-    write_whole(path, "".join(line + "\n" for line in kept).encode())
-
-
-def _open_boards(out: Path) -> list[Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        logger.warning('No TensorBoard log: pip install "panoptic-deeplab[log]" to have one.')
-        return []
-    return [SummaryWriter(str(out / "tensorboard"))]
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _log_step(
-    training: Training, losses: Losses, steps: int, seconds: float, waited: float
-) -> None:
-    images = steps * training.experiment.schedule.batch_size
-    terms = {name: round(value.item(), 6) for name, value in losses._asdict().items()}
-    rate = learning_rate(training.experiment.schedule, training.step - 1)
-    line = {
-        "kind": "train",
-        "step": training.step,
-        "loss": terms,
-        "learning_rate": rate,
-        "images_per_second": round(images / seconds, 2),
-        "waiting_for_data": round(waited / seconds, 4),
-        "time": round(time.time(), 1),
-    }
-    _append(training.out / LOG, line)
-    for board in training.boards:
-        for name, value in terms.items():
-            board.add_scalar(f"loss/{name}", value, training.step)
-        board.add_scalar("learning_rate", rate, training.step)
-        board.add_scalar("images_per_second", images / seconds, training.step)
-    logger.info(
-        "step %d of %d: loss %.3f (semantic %.3f, center %.3f, offset %.3f), %.1f images/s",
-        training.step,
-        training.experiment.schedule.iterations,
-        terms["total"],
-        terms["semantic"],
-        terms["center"],
-        terms["offset"],
-        images / seconds,
-    )
-
-
-def _draw(training: Training, predictor: Predictor) -> None:
-    """Save one picture per fixed validation image, spread over the set."""
-    wanted = min(training.experiment.run.pictures, len(training.validation_set))
-    folder = training.out / "pictures"
-    folder.mkdir(exist_ok=True)
-    for number in range(wanted):
-        index = number * len(training.validation_set) // wanted
-        sample = training.validation_set[index]
-        assert sample.panoptic is not None  # evaluate has refused images without truth
-        prediction = predictor.predict(sample.image)
-        outputs = predictor.outputs(sample.image)
-        picture = training_picture(
-            sample.image,
-            sample.panoptic,
-            prediction.panoptic,
-            outputs.center[0].cpu().numpy(),
-            outputs.offset[0].cpu().numpy(),
-            training.training_set.labels,
-        )
-        Image.fromarray(picture).save(folder / f"step_{training.step:07d}_image_{number}.jpg")
-        for board in training.boards:
-            board.add_image(f"image_{number}", picture, training.step, dataformats="HWC")
 
 
 def _save(training: Training) -> None:

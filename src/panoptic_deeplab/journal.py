@@ -1,0 +1,148 @@
+"""What a training run leaves for people to read: log, curves, TensorBoard, pictures.
+
+In: losses of steps, reports of validations, a predictor to draw with. Out: `log.jsonl`,
+`curves.png`, `tensorboard/` and `pictures/` in the run's folder; see `train.py`.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from panoptic_deeplab.curves import draw_curves
+from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.evaluate import Report
+from panoptic_deeplab.files import write_whole
+from panoptic_deeplab.losses import Losses
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.render import training_picture
+
+LOG, CURVES = "log.jsonl", "curves.png"
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Writes into the folder of one run.
+
+    Args:
+        out: the folder, made by the time of `begin`.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._boards: list[Any] = []
+
+    def begin(self, step: int) -> None:
+        """Drop lines of steps after this one, and open the TensorBoard log, if it is installed."""
+        _cut_log(self._out / LOG, step)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.warning('No TensorBoard log: pip install "panoptic-deeplab[log]" to have one.')
+            return
+        self._boards = [SummaryWriter(str(self._out / "tensorboard"))]
+
+    def close(self) -> None:
+        """End the TensorBoard log."""
+        for board in self._boards:
+            board.close()
+
+    def write_step(
+        self, step: int, total: int, losses: Losses, *, rate: float, speed: float, waiting: float
+    ) -> None:
+        """Tell of the steps since the last line.
+
+        Args:
+            step: taken so far.
+            total: of the run.
+            losses: of the last step.
+            rate: of learning, in the last step.
+            speed: images per second.
+            waiting: share of the time spent on waiting for data, 0..1.
+        """
+        terms = {name: round(value.item(), 6) for name, value in losses._asdict().items()}
+        line = {
+            "kind": "train",
+            "step": step,
+            "loss": terms,
+            "learning_rate": rate,
+            "images_per_second": round(speed, 2),
+            "waiting_for_data": round(waiting, 4),
+            "time": round(time.time(), 1),
+        }
+        self._append(line)
+        values = {f"loss/{name}": value for name, value in terms.items()}
+        self._plot(step, values | {"learning_rate": rate, "images_per_second": speed})
+        logger.info(
+            "step %d of %d: loss %.3f (semantic %.3f, center %.3f, offset %.3f), %.1f images/s",
+            step,
+            total,
+            terms["total"],
+            terms["semantic"],
+            terms["center"],
+            terms["offset"],
+            speed,
+        )
+
+    def write_validation(self, step: int, report: Report) -> None:
+        """Tell of a validation, and draw the curves so far."""
+        self._append({"kind": "validation", "step": step, **report.to_dict()})
+        draw_curves(self._out / LOG, self._out / CURVES)
+        values = {
+            "PQ": report.panoptic.all.pq,
+            "AP": report.instance.ap,
+            "mIoU": report.semantic.mean,
+        }
+        # None: no segment of the kind in truth and prediction
+        shown = {f"validation/{k}": value for k, value in values.items() if value is not None}
+        self._plot(step, shown)
+        logger.info("step %d: validation %s", step, report.summary())
+
+    def draw(self, step: int, dataset: PanopticDataset, predictor: Predictor, count: int) -> None:
+        """Save one picture for each of `count` fixed images, spread over the set."""
+        folder = self._out / "pictures"
+        folder.mkdir(exist_ok=True)
+        count = min(count, len(dataset))
+        for number in range(count):
+            sample = dataset[number * len(dataset) // count]
+            assert sample.panoptic is not None  # evaluate has refused images without truth
+            prediction = predictor.predict(sample.image)
+            outputs = predictor.outputs(sample.image)
+            picture = training_picture(
+                sample.image,
+                sample.panoptic,
+                prediction.panoptic,
+                outputs.center[0].cpu().numpy(),
+                outputs.offset[0].cpu().numpy(),
+                predictor.labels,
+            )
+            Image.fromarray(picture).save(folder / f"step_{step:07d}_image_{number}.jpg")
+            for board in self._boards:
+                board.add_image(f"image_{number}", picture, step, dataformats="HWC")
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with (self._out / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _plot(self, step: int, values: dict[str, float]) -> None:
+        for board in self._boards:
+            for name, value in values.items():
+                board.add_scalar(name, value, step)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the lines of steps that will be taken again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            continue  # the line that was being written when the run was killed
+    write_whole(path, "".join(line + "\n" for line in kept).encode())
