@@ -4,6 +4,8 @@ In: a `Report`. Out: tables of rich: an overview, then the ways of rating, sizes
 classes, errors.
 """
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from panoptic_deeplab.assessment import Report, percent
@@ -13,10 +15,9 @@ from panoptic_deeplab.metrics.instance import SIZES_PX
 
 def tables(report: Report) -> list[Table]:
     """The report for a terminal; see the head of this file."""
-    overview = Table(title=f"{report.num_images} images", title_justify="left")
-    overview.add_column("")
-    for name in ("PQ", "SQ", "RQ", "AP", "AP50", "mIoU", "iIoU"):
-        overview.add_column(name, justify="right")
+    overview = _table(
+        f"{report.num_images} images", "", ("PQ", "SQ", "RQ", "AP", "AP50", "mIoU", "iIoU")
+    )
     quality = report.panoptic
     parts = (("all", quality.all), ("things", quality.things), ("stuff", quality.stuff))
     for name, mean in parts:
@@ -52,10 +53,9 @@ def score_table(report: Report) -> Table:
 
 
 def _size_table(report: Report) -> Table:
-    table = Table(title="things by size", title_justify="left")
-    table.add_column("area in pixels")
-    for name in ("PQ", "SQ", "RQ", "AP", "found", "false", "missed"):
-        table.add_column(name, justify="right")
+    table = _table(
+        "things by size", "area in pixels", ("PQ", "SQ", "RQ", "AP", "found", "false", "missed")
+    )
     if report.by_size is None:
         return table
     for size, mean in report.by_size.means.items():
@@ -73,10 +73,7 @@ def _size_table(report: Report) -> Table:
 
 def _errors(report: Report) -> Table:
     """Missed and false segments of each class by what went wrong."""
-    table = Table(title="what went wrong: segments missed + false", title_justify="left")
-    table.add_column("class")
-    for kind in KINDS:
-        table.add_column(kind, justify="right")
+    table = _table("what went wrong: segments missed + false", "class", KINDS)
     for name, count in report.errors.items():
         pairs = ((count.missed.get(kind, 0), count.false.get(kind, 0)) for kind in KINDS)
         table.add_row(name, *(f"{m} + {f}" if m or f else "" for m, f in pairs))
@@ -84,10 +81,9 @@ def _errors(report: Report) -> Table:
 
 
 def _kind_table(report: Report) -> Table:
-    table = Table(title="by kind of image", title_justify="left")
-    table.add_column("kind")
-    for name in ("images", "PQ", "PQ things", "PQ stuff", "AP", "AP50", "mIoU"):
-        table.add_column(name, justify="right")
+    table = _table(
+        "by kind of image", "kind", ("images", "PQ", "PQ things", "PQ stuff", "AP", "AP50", "mIoU")
+    )
     for kind, part in report.by_kind.items():
         quality, instance = part.panoptic, part.instance
         values = (quality.all.pq, quality.things.pq, quality.stuff.pq, instance.ap, instance.ap50)
@@ -97,10 +93,7 @@ def _kind_table(report: Report) -> Table:
 
 
 def _class_table(report: Report) -> Table:
-    table = Table(title="by class", title_justify="left")
-    table.add_column("class")
-    for name in ("PQ", "SQ", "RQ", "found", "false", "missed", "AP", "IoU"):
-        table.add_column(name, justify="right")
+    table = _table("by class", "class", ("PQ", "SQ", "RQ", "found", "false", "missed", "AP", "IoU"))
     things = report.instance.per_class
     for name, quality in report.panoptic.per_class.items():
         table.add_row(
@@ -110,4 +103,13 @@ def _class_table(report: Report) -> Table:
             percent(things[name].ap if name in things else None),
             percent(report.semantic.per_class.get(name)),
         )
+    return table
+
+
+def _table(title: str, first: str, numbers: Sequence[str]) -> Table:
+    """An empty table: names in the first column, numbers in the others."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table

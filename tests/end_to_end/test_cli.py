@@ -17,33 +17,6 @@ from panoptic_deeplab.data.coco import decode_ids, open_coco_panoptic
 from panoptic_deeplab.predict import Predictor
 
 
-class Result:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run the command in this process: importing torch once is enough."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*words: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(w) for w in words])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three drawn scenes as a data set on disk, written by the command."""

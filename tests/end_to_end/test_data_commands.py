@@ -3,32 +3,14 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from panoptic_deeplab.cli import main
 from panoptic_deeplab.data import DATASETS
 from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.convert import convert
 from panoptic_deeplab.data.synthetic import SyntheticStreets
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(w) for w in words])
-        captured = capsys.readouterr()
-        code: Any = ended.value.code
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_convert_says_what_it_took_it_for_and_what_is_lost(run, tmp_path: Path) -> None:

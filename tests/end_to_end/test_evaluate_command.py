@@ -8,31 +8,9 @@ from typing import Any
 import pytest
 
 import panoptic_deeplab
-from panoptic_deeplab.cli import main
 from panoptic_deeplab.counts_file import NAME, PART
 
 DEFAULT = Path(panoptic_deeplab.__file__).parent / "weights" / "default.safetensors"
-
-
-class Ended:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture

@@ -4,19 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from panoptic_deeplab.cli import main
 
-
-def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["figure", *(str(word) for word in words)])
-    return int(ended.value.code or 0)
-
-
-def test_rows_of_a_data_set(tiny_weights: Path, tmp_path: Path) -> None:
+def test_rows_of_a_data_set(run, tiny_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "figure.svg"
     words = ("--data", "synthetic", "--weights", tiny_weights, "--rows", 1, "--out", out)
-    assert run(*words, "--columns", "image", "truth", "instance") == 0
+    assert run("figure", *words, "--columns", "image", "truth", "instance").code == 0
     assert out.read_text().startswith("<?xml")
     assert [path.name for path in tmp_path.iterdir()] == ["figure.svg"]
 
@@ -31,9 +23,9 @@ def test_rows_of_a_data_set(tiny_weights: Path, tmp_path: Path) -> None:
         (("a.png", "--predictions", "found"), "Name the data set too."),
     ],
 )
-def test_slips(words, sentence, tmp_path, capsys, monkeypatch) -> None:
+def test_slips(run, words, sentence, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    assert run(*words) == 2
-    assert sentence in capsys.readouterr().err
+    ended = run("figure", *words)
+    assert ended.code == 2
+    assert sentence in ended.err
     assert not list(tmp_path.iterdir())

@@ -7,23 +7,7 @@ from typing import Any
 import pytest
 
 from panoptic_deeplab import family, family_docs, family_report
-from panoptic_deeplab.cli import main
 from panoptic_deeplab.family import FAMILY
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run the command here; gives exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "150")
-
-    def run(*words: object) -> tuple[Any, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(w) for w in words])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from PIL import Image
 
 from file_server import FileServer
 from panoptic_deeplab.checkpoint import load_checkpoint
-from panoptic_deeplab.cli import main
 from panoptic_deeplab.hub.catalogue import published
 
 
@@ -27,20 +26,6 @@ def server(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     server.files["/tiny.safetensors"] = tiny_weights.read_bytes()
     yield server
     server.close()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(w) for w in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def test_the_list_names_everything(run: Any, server: FileServer) -> None:

@@ -26,9 +26,6 @@ from panoptic_deeplab.metrics.instance import SIZES_PX
 from panoptic_deeplab.metrics.matching import match_image
 from panoptic_deeplab.structures import PanopticMap, Segment, count_ids
 
-pytest.importorskip("cityscapesscripts")
-pytest.importorskip("pycocotools")
-
 LABELS = read_table("cityscapes").labels
 NAMES = LABELS.names
 ABSENT = NAMES.index("train")  # never drawn

@@ -16,8 +16,6 @@ from panoptic_deeplab.data.predictions import Predictions
 from panoptic_deeplab.data.submit import write_submission
 from panoptic_deeplab.structures import PanopticMap, Segment
 
-pytest.importorskip("cityscapesscripts")
-
 
 @pytest.fixture
 def older_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,13 +53,14 @@ def test_all_of_them_run() -> None:
     from panoptic_deeplab.bench.metrics import bench_metrics
     from panoptic_deeplab.bench.network import bench_network
     from panoptic_deeplab.bench.postprocess import bench_postprocess
+    from panoptic_deeplab.bench.scenes import Scene
     from panoptic_deeplab.bench.targets import bench_targets
 
-    scene = {"size": SIZE, "num_things": 5, "repeats": 1}
+    scene = Scene(SIZE, num_things=5)
     for rows in (
-        bench_postprocess(**scene, other_numbers=(3,)),
-        bench_targets(**scene),
-        bench_metrics(**scene),
+        bench_postprocess(scene, other_numbers=(3,), repeats=1),
+        bench_targets(scene, repeats=1),
+        bench_metrics(scene, repeats=1),
         bench_network(backbone="mobilenet_v3_small", size=(65, 97), repeats=1),
     ):
         assert rows["reference"]["speedup"] == 1

@@ -11,8 +11,6 @@ from panoptic_deeplab.data.coco import decode_ids
 from panoptic_deeplab.data.coco_writer import encode_ids
 from panoptic_deeplab.data.png import fast_ids
 
-pytest.importorskip("numba")
-
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return (

@@ -229,7 +229,6 @@ class Hub(FileServer):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    pytest.importorskip("huggingface_hub")
     from huggingface_hub import constants
 
     server = Hub()

@@ -23,6 +23,7 @@ from panoptic_deeplab.bench.choices import (
 
 if TYPE_CHECKING:
     from panoptic_deeplab.bench.base import Result
+    from panoptic_deeplab.bench.scenes import Scene
 
 __all__ = ["BENCHES", "run_bench"]
 
@@ -53,10 +54,10 @@ def _postprocess(options: Postprocess, progress: Progress) -> "Result":
     if not options.backends:
         raise ValueError("backends must name at least one of numba, tensor, plain.")
     rows = bench_postprocess(
-        **scene, backends=options.backends, repeats=options.rounds, progress=progress
+        scene, backends=options.backends, repeats=options.rounds, progress=progress
     )
     if options.public_form:
-        rows["centers x pixels"] = bench_public_form(**scene)
+        rows["centers x pixels"] = bench_public_form(scene)
     return as_result(f"heads to segments, {_named(options)}", rows, _settings(options))
 
 
@@ -67,7 +68,7 @@ def _targets(options: Targets, progress: Progress) -> "Result":
     if not options.backends:
         raise ValueError("backends must name at least one of numba, plain.")
     rows = bench_targets(
-        **_scene(options), backends=options.backends, repeats=options.rounds, progress=progress
+        _scene(options), backends=options.backends, repeats=options.rounds, progress=progress
     )
     return as_result(f"truth to targets, {_named(options)}", rows, _settings(options))
 
@@ -76,7 +77,7 @@ def _metrics(options: Metrics, progress: Progress) -> "Result":
     from panoptic_deeplab.bench.measure import as_result
     from panoptic_deeplab.bench.metrics import bench_metrics
 
-    rows = bench_metrics(**_scene(options), repeats=options.rounds, progress=progress)
+    rows = bench_metrics(_scene(options), repeats=options.rounds, progress=progress)
     return as_result(f"metrics of one image, {_named(options)}", rows, _settings(options))
 
 
@@ -84,7 +85,7 @@ def _evaluation(options: Evaluation, progress: Progress) -> "Result":
     from panoptic_deeplab.bench.evaluation import bench_evaluation
 
     return bench_evaluation(
-        images=options.images, workers=options.workers, **_scene(options), progress=progress
+        _scene(options), images=options.images, workers=options.workers, progress=progress
     )
 
 
@@ -156,23 +157,21 @@ def _depthwise(options: Depthwise, progress: Progress) -> "Result":
     return as_result(title, rows, _settings(options))
 
 
-def _scene(options: Any) -> dict[str, Any]:
-    """Arguments that make a drawn scene, checked.
+def _scene(options: Any) -> "Scene":
+    """What is to be drawn, checked.
 
     Raises:
         ValueError: if nothing could be drawn.
     """
+    from panoptic_deeplab.bench.scenes import Scene
+
     if min(options.size) < 32:
         raise ValueError(f"Each side must be at least 32 pixels, got {options.size}.")
     if not 4 <= options.classes <= 255:
         raise ValueError(f"classes must be 4 to 255, got {options.classes}. Cityscapes has 19.")
     if options.things < 1:
         raise ValueError(f"things must be at least 1, got {options.things}. Streets have about 80.")
-    return {
-        "size": options.size,
-        "num_classes": options.classes,
-        "num_things": options.things,
-    }
+    return Scene(options.size, options.classes, options.things)
 
 
 def _named(options: Any) -> str:

@@ -11,94 +11,73 @@ QUICK: dict[str, Any] = {"size": (256, 512), "things": 20, "rounds": 2, "batch":
 """What `--quick` puts in place of defaults: seconds instead of minutes."""
 
 
-@dataclass(frozen=True)
-class Postprocess:
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """How a result is shown."""
+
+    json: Flag = False
+    """Print the result as JSON on stdout, nothing else there."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(Printed):
+    """Functions timed in turn."""
+
+    rounds: int = 5
+    """How often each is timed, in turn with the others."""
+    quick: Flag = False
+    """Small images and few rounds, for a first look; not to be quoted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Printed):
+    """What a drawn scene holds."""
+
+    size: tuple[int, int] = (1024, 2048)
+    """Height and width of the image in pixels."""
+    classes: int = 19
+    """Number of classes."""
+    things: int = 80
+    """Things drawn; some may hide others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocess(Timed, Drawn):
     """From heads at stride 4 to segments: every back end against whole maps and masks."""
 
-    size: tuple[int, int] = (1024, 2048)
-    """Height and width of the image in pixels, multiples of 4."""
-    classes: int = 19
-    """Number of classes."""
-    things: int = 80
-    """Things drawn; some may hide others."""
     backends: tuple[Literal["numba", "tensor", "plain"], ...] = ("numba", "tensor")
     """Which are measured; the first also on scenes of 20 and 200 things."""
-    rounds: int = 5
-    """How often each is timed, in turn with the others."""
     public_form: Flag = False
     """Time the public codes' centers x pixels tensor, too; it takes 2 GB."""
-    quick: Flag = False
-    """A small image and few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
 
-@dataclass(frozen=True)
-class Targets:
+@dataclass(frozen=True, kw_only=True)
+class Targets(Timed, Drawn):
     """From a full-size truth to targets: against one mask per segment."""
 
-    size: tuple[int, int] = (1024, 2048)
-    """Height and width of the image in pixels."""
-    classes: int = 19
-    """Number of classes."""
-    things: int = 80
-    """Things drawn; some may hide others."""
     backends: tuple[Literal["numba", "plain"], ...] = ("numba", "plain")
     """Which are measured."""
-    rounds: int = 7
-    """How often each is timed, in turn with the others."""
-    quick: Flag = False
-    """A small image and few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
 
-@dataclass(frozen=True)
-class Metrics:
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Timed, Drawn):
     """Matching and all metrics of one image: against one mask per pair of segments."""
 
-    size: tuple[int, int] = (1024, 2048)
-    """Height and width of the image in pixels."""
-    classes: int = 19
-    """Number of classes."""
-    things: int = 80
-    """Things drawn; some may hide others."""
-    rounds: int = 5
-    """How often each is timed, in turn with the others."""
-    quick: Flag = False
-    """A small image and few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
-
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Drawn):
     """Saved predictions of many images, from files to a report: against the public tools' form."""
 
     images: int = 100
     """Pairs of truth and prediction."""
-    size: tuple[int, int] = (1024, 2048)
-    """Height and width of the maps in pixels."""
-    classes: int = 19
-    """Number of classes."""
-    things: int = 80
-    """Things drawn in each; some may hide others."""
     workers: tuple[int, ...] = (1, 2, 4)
     """Numbers of processes to measure."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, kw_only=True)
+class Network(Timed):
     """The network on one core: as built against the form made for predicting."""
 
     backbone: str = "resnet52"
@@ -107,20 +86,41 @@ class Network:
     """Height and width of the image in pixels."""
     classes: int = 19
     """Number of classes."""
-    rounds: int = 5
-    """How often each is timed, in turn with the others."""
     bfloat16: Flag = False
     """Time bfloat16 too; slow on processors without instructions for it."""
-    quick: Flag = False
-    """A small image and few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
 
-@dataclass(frozen=True)
-class Data:
+@dataclass(frozen=True, kw_only=True)
+class Decoders(Timed):
+    """Compare both decoders on one backbone: parameters, multiply-adds, time on the CPU.
+
+    The paper's comparison: --backbone xception71 --size 1025 2049.
+    """
+
+    backbone: str = "mobilenet_v3_large_reduced"
+    """A name such as xception71, or timm:NAME. The default is light, so decoders show."""
+    size: tuple[int, int] = (513, 1025)
+    """Height and width of the image in pixels."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input pixels per pixel of the backbone's last map; Auto-DeepLab has 8."""
+    classes: int = 19
+    """Number of classes."""
+    threads: int = 0
+    """Of torch; 0: its own choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depthwise(Timed):
+    """A training step of depthwise convolutions: our gradients against torch's."""
+
+    batch: int = 8
+    """Images per step."""
+    bfloat16: Flag = False
+    """In bfloat16 instead of float32; slow on processors without instructions for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Printed):
     """Training images: each stage on one core, and whether the loader keeps a network fed."""
 
     data: str = ""
@@ -141,55 +141,6 @@ class Data:
     """Decoded images that the loader keeps in memory; stages are measured without."""
     network_ms: float = 50.0
     """What the stand-in for a network takes for an image."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Decoders:
-    """Compare both decoders on one backbone: parameters, multiply-adds, time on the CPU.
-
-    The paper's comparison: --backbone xception71 --size 1025 2049.
-    """
-
-    backbone: str = "mobilenet_v3_large_reduced"
-    """A name such as xception71, or timm:NAME. The default is light, so decoders show."""
-    size: tuple[int, int] = (513, 1025)
-    """Height and width of the image in pixels."""
-    output_stride: Literal[8, 16, 32] = 16
-    """Input pixels per pixel of the backbone's last map; Auto-DeepLab has 8."""
-    classes: int = 19
-    """Number of classes."""
-    rounds: int = 10
-    """How often each is timed, in turn with the other."""
-    threads: int = 0
-    """Of torch; 0: its own choice."""
-    quick: Flag = False
-    """A small image and few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Depthwise:
-    """A training step of depthwise convolutions: our gradients against torch's."""
-
-    batch: int = 8
-    """Images per step."""
-    rounds: int = 7
-    """How often each is timed, in turn with the other."""
-    bfloat16: Flag = False
-    """In bfloat16 instead of float32; slow on processors without instructions for it."""
-    quick: Flag = False
-    """Few rounds, for a first look; not to be quoted."""
-    json: Flag = False
-    """Print the result as JSON on stdout, nothing else there."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
 
 def without_quick(options: Choices) -> Choices:

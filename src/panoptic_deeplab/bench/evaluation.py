@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from panoptic_deeplab.bench.base import Result
 from panoptic_deeplab.bench.measure import REFERENCE, machine
-from panoptic_deeplab.bench.scenes import disturb, draw_map, label_space
+from panoptic_deeplab.bench.scenes import Scene, disturb, draw_map, label_space
 from panoptic_deeplab.data.coco import open_coco_panoptic
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter, encode_png
 from panoptic_deeplab.data.predictions import Predictions
@@ -35,21 +35,17 @@ _DRAWN = 10  # pairs; they come up again under other names, but are decoded each
 
 
 def bench_evaluation(
+    scene: Scene,
     *,
     images: int = 100,
-    size: tuple[int, int] = (1024, 2048),
-    num_classes: int = 19,
-    num_things: int = 80,
     workers: tuple[int, ...] = (1, 2, 4),
     progress: Progress | None = None,
 ) -> Result:
     """Time the evaluation of pairs of maps on disk by the wall clock.
 
     Args:
+        scene: what is drawn.
         images: pairs.
-        size: (H, W) of the maps.
-        num_classes: K.
-        num_things: discs drawn in each.
         workers: numbers of processes to measure.
         progress: shows the pairs.
 
@@ -61,10 +57,10 @@ def bench_evaluation(
         raise ValueError(
             f"images and workers must be at least 1, got {images} and {workers}. Use 100 and 1 2."
         )
-    labels = label_space(num_classes)
+    labels = label_space(scene.num_classes)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _write(root, labels, images, size, num_things, progress)
+        _write(root, labels, images, scene, progress)
         dataset, predictions = open_coco_panoptic(root, "val"), Predictions(root / "found")
         first = dataset.image_id(0)
         count_image(predictions[first], dataset.truth(0), labels, first)  # compiles the loops
@@ -81,8 +77,7 @@ def bench_evaluation(
             seconds[name] = time.perf_counter() - start
     if len({None if pq is None else round(pq, 12) for pq in found.values()}) > 1:
         raise RuntimeError(f"Expected the same PQ from all, got {found}. Please report this.")
-    settings = {"images": images, "size": size, "classes": num_classes, "things": num_things}
-    return _result(seconds, found, settings)
+    return _result(seconds, found, scene, images)
 
 
 def plain_quality(root: Path, progress: Progress | None = None) -> float | None:
@@ -151,16 +146,13 @@ def _classes(entry: dict[str, Any]) -> dict[int, int]:
 
 
 def _write(
-    root: Path,
-    labels: LabelSpace,
-    images: int,
-    size: tuple[int, int],
-    num_things: int,
-    progress: Progress | None,
+    root: Path, labels: LabelSpace, images: int, scene: Scene, progress: Progress | None
 ) -> None:
     """A data set whose pictures are blank, and predictions of it."""
     rng = np.random.default_rng(0)
-    truths = [draw_map(size, num_things, labels, rng) for _ in range(min(images, _DRAWN))]
+    truths = [
+        draw_map(scene.size, scene.num_things, labels, rng) for _ in range(min(images, _DRAWN))
+    ]
     pairs = [(truth, disturb(truth, rng)) for truth in truths]
     blank = encode_png(np.zeros((1, 1, 3), np.uint8))  # is never read
     places = range(images)
@@ -184,9 +176,9 @@ def _ours(
 
 
 def _result(
-    seconds: dict[str, float], found: dict[str, float | None], settings: dict[str, Any]
+    seconds: dict[str, float], found: dict[str, float | None], scene: Scene, images: int
 ) -> Result:
-    images, (height, width) = settings["images"], settings["size"]
+    height, width = scene.size
     plain = {
         name: {
             "seconds": taken,
@@ -214,7 +206,8 @@ def _result(
         plain={
             "measured": first,
             **plain[first],
-            **settings,
+            "images": images,
+            **scene._asdict(),
             "machine": machine(),
             "results": [{"name": name, **row} for name, row in plain.items()],
         },

@@ -6,7 +6,7 @@ import numpy as np
 from rich.progress import Progress
 
 from panoptic_deeplab.bench.measure import REFERENCE, Row, table
-from panoptic_deeplab.bench.scenes import disturb, draw_map, label_space
+from panoptic_deeplab.bench.scenes import Scene, disturb, draw_map, label_space
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics import AveragePrecision, MeanIoU, PanopticQuality
 from panoptic_deeplab.metrics.joint import count_joint
@@ -41,19 +41,15 @@ def masked_reference(
 
 
 def bench_metrics(
+    scene: Scene,
     *,
-    size: tuple[int, int] = (1024, 2048),
-    num_classes: int = 19,
-    num_things: int = 80,
     repeats: int = 5,
     progress: Progress | None = None,
 ) -> dict[str, Row]:
     """Compare panoptic quality, and all three metrics together, with the reference's PQ.
 
     Args:
-        size: (H, W).
-        num_classes: K.
-        num_things: discs drawn.
+        scene: what is drawn.
         repeats: of each.
         progress: shows the rounds.
 
@@ -61,9 +57,9 @@ def bench_metrics(
         For "panoptic quality", "all metrics" and "reference": milliseconds, speedup over the
         reference, peak_mb and floor_milliseconds (reading both maps once).
     """
-    labels = label_space(num_classes)
+    labels = label_space(scene.num_classes)
     rng = np.random.default_rng(0)
-    truth = draw_map(size, num_things, labels, rng)
+    truth = draw_map(scene.size, scene.num_things, labels, rng)
     prediction = disturb(truth, rng)
 
     def all_metrics() -> None:
@@ -77,5 +73,5 @@ def bench_metrics(
         "all metrics": all_metrics,
         REFERENCE: lambda: masked_reference(prediction, truth, labels),
     }
-    num_bytes = 8 * size[0] * size[1]
+    num_bytes = 8 * scene.size[0] * scene.size[1]
     return table(functions, num_bytes=num_bytes, repeats=repeats, progress=progress)

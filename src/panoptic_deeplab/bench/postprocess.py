@@ -17,7 +17,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from panoptic_deeplab.bench.measure import REFERENCE, Row, compare, peak_mb, table
-from panoptic_deeplab.bench.scenes import draw_heads, label_space
+from panoptic_deeplab.bench.scenes import Scene, draw_heads, label_space
 from panoptic_deeplab.grouping import Backend, Score, group_outputs
 from panoptic_deeplab.grouping_plain import segment_boxes
 from panoptic_deeplab.labels import LabelSpace
@@ -112,10 +112,8 @@ def nearest_in_one_tensor(offset: Tensor, centers: Tensor) -> Tensor:
 
 
 def bench_postprocess(
+    scene: Scene,
     *,
-    size: Size = (1024, 2048),
-    num_classes: int = 19,
-    num_things: int = 80,
     backends: tuple[str, ...] = ("numba", "tensor", "plain"),
     other_numbers: tuple[int, ...] = (20, 200),
     repeats: int = 5,
@@ -124,9 +122,7 @@ def bench_postprocess(
     """Compare back ends with the reference, with and without scores and boxes.
 
     Args:
-        size: (H, W).
-        num_classes: K.
-        num_things: discs drawn.
+        scene: what is drawn.
         backends: the first is timed with other numbers of things, too.
         other_numbers: of things.
         repeats: of each.
@@ -138,15 +134,15 @@ def bench_postprocess(
         times_argmax: milliseconds over those of the compiled arg-max pass alone, if numba is
         among the back ends.
     """
-    labels = label_space(num_classes)
-    scenes = {n: draw_heads(size, n, labels) for n in (num_things, *other_numbers)}
-    outputs = scenes[num_things]
+    labels = label_space(scene.num_classes)
+    scenes = {n: draw_heads(scene.size, n, labels) for n in (scene.num_things, *other_numbers)}
+    outputs = scenes[scene.num_things]
 
-    def group(backend: str, score: str, number: int = num_things) -> None:
+    def group(backend: str, score: str, number: int = scene.num_things) -> None:
         (panoptic,) = group_outputs(
             scenes[number],
             labels,
-            size=size,
+            size=scene.size,
             align_corners=False,
             backend=cast(Backend, backend),
             score=cast(Score, score),
@@ -164,10 +160,12 @@ def bench_postprocess(
             group, backends[0], "objectness", number
         )
     if "numba" in backends:
-        functions[ARGMAX] = _argmax_pass(outputs, size)
+        functions[ARGMAX] = _argmax_pass(outputs, scene.size)
     for name, with_scores in ((REFERENCE, False), (f"{REFERENCE}, scores", True)):
-        functions[name] = partial(dense_reference, outputs, labels, size, with_scores=with_scores)
-    num_bytes = sum(4 * head.numel() for head in outputs) + 4 * size[0] * size[1]
+        functions[name] = partial(
+            dense_reference, outputs, labels, scene.size, with_scores=with_scores
+        )
+    num_bytes = sum(4 * head.numel() for head in outputs) + 4 * scene.size[0] * scene.size[1]
     references = {name: f"{REFERENCE}, scores" for name in functions if name.endswith("scores")}
     results = table(
         functions, num_bytes=num_bytes, repeats=repeats, references=references, progress=progress
@@ -182,13 +180,11 @@ def bench_postprocess(
     return results
 
 
-def bench_public_form(
-    *, size: Size = (1024, 2048), num_classes: int = 19, num_things: int = 80
-) -> Row:
+def bench_public_form(scene: Scene) -> Row:
     """Time the public codes' way to the nearest center, once: it takes gigabytes."""
-    outputs = draw_heads(size, num_things, label_space(num_classes))
-    offset = F.interpolate(outputs.offset, size=size, mode="bilinear")[0] * 4
-    heat = F.interpolate(outputs.center, size=size, mode="bilinear")[0, 0]
+    outputs = draw_heads(scene.size, scene.num_things, label_space(scene.num_classes))
+    offset = F.interpolate(outputs.offset, size=scene.size, mode="bilinear")[0] * 4
+    heat = F.interpolate(outputs.center, size=scene.size, mode="bilinear")[0, 0]
     function = partial(nearest_in_one_tensor, offset, _find_centers(heat))
     return {"milliseconds": compare({"it": function}, 1)["it"], "peak_mb": peak_mb(function)}
 

@@ -4,6 +4,8 @@ Everything follows from a seed; nothing is read from disk. Scenes resemble stree
 of stuff, and round things of all sizes that cover about a fifth of the image.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,20 @@ from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
 
 STUFF_SHARE = 11 / 19
 """Of the classes; Cityscapes has 11 stuff classes and 8 things."""
+
+
+class Scene(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+        size: (H, W) in pixels.
+        num_classes: K.
+        num_things: discs drawn.
+    """
+
+    size: tuple[int, int] = (1024, 2048)
+    num_classes: int = 19
+    num_things: int = 80
 
 
 def label_space(num_classes: int) -> LabelSpace:

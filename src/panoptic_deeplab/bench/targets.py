@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from panoptic_deeplab.bench.measure import REFERENCE, Row, table
-from panoptic_deeplab.bench.scenes import draw_map, label_space
+from panoptic_deeplab.bench.scenes import Scene, draw_map, label_space
 from panoptic_deeplab.labels import IGNORED, LabelSpace
 from panoptic_deeplab.structures import PanopticMap
 from panoptic_deeplab.targets import make_targets
@@ -53,10 +53,8 @@ def masked_reference(panoptic: PanopticMap, labels: LabelSpace) -> list[NDArray[
 
 
 def bench_targets(
+    scene: Scene,
     *,
-    size: tuple[int, int] = (1024, 2048),
-    num_classes: int = 19,
-    num_things: int = 80,
     backends: tuple[str, ...] = ("numba", "plain"),
     repeats: int = 7,
     progress: Progress | None = None,
@@ -64,9 +62,7 @@ def bench_targets(
     """Compare the ways of `make_targets` with the reference.
 
     Args:
-        size: (H, W).
-        num_classes: K.
-        num_things: discs drawn.
+        scene: what is drawn.
         backends: of `make_targets`.
         repeats: of each.
         progress: shows the rounds.
@@ -75,8 +71,8 @@ def bench_targets(
         For each back end and "reference": milliseconds, speedup over the reference, peak_mb and
         floor_milliseconds (reading the map and writing the targets once).
     """
-    labels = label_space(num_classes)
-    truth = draw_map(size, num_things, labels, np.random.default_rng(0))
+    labels = label_space(scene.num_classes)
+    truth = draw_map(scene.size, scene.num_things, labels, np.random.default_rng(0))
     functions: dict[str, Callable[[], object]] = {
         name: partial(make_targets, truth, labels, backend=name)  # type: ignore[arg-type]
         for name in backends
@@ -84,5 +80,8 @@ def bench_targets(
     functions[REFERENCE] = partial(masked_reference, truth, labels)
     num_bytes = 4 + 8 + 7 * 4  # per pixel: id, class id, seven float32 maps
     return table(
-        functions, num_bytes=num_bytes * size[0] * size[1], repeats=repeats, progress=progress
+        functions,
+        num_bytes=num_bytes * scene.size[0] * scene.size[1],
+        repeats=repeats,
+        progress=progress,
     )

@@ -11,7 +11,7 @@ from panoptic_deeplab.data.images import read_image
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import PanopticMap, Sample
 
-__all__ = ["PanopticDataset", "read_image", "read_truth"]
+__all__ = ["PanopticDataset", "View", "read_image", "read_truth"]
 
 
 @runtime_checkable
@@ -42,6 +42,30 @@ class PanopticDataset(Protocol):
     def image_id(self, index: int, /) -> str:
         """The name of one image, without reading it; unique in the data set."""
         ...
+
+
+class View:
+    """A data set seen in another way: named and counted as the one below.
+
+    Args:
+        dataset: the one below.
+    """
+
+    def __init__(self, dataset: PanopticDataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes."""
+        return self._dataset.labels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._dataset)
+
+    def image_id(self, index: int, /) -> str:
+        """Name of an image."""
+        return self._dataset.image_id(index)
 
 
 def read_truth(dataset: PanopticDataset, index: int) -> PanopticMap:

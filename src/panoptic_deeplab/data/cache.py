@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from panoptic_deeplab.data.base import PanopticDataset
-from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.data.base import PanopticDataset, View
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
 
 _ALIGNED = 64  # bytes; maps of numbers must not begin in the middle of one
 
 
-class CachedDataset:
+class CachedDataset(View):
     """A data set whose images are decoded once, as far as there is room.
 
     Processes made by forking share the memory, and each fills a part of its own, so that nobody
@@ -31,7 +30,8 @@ class CachedDataset:
     """
 
     def __init__(self, dataset: PanopticDataset, limit_mb: int, parts: int) -> None:
-        self._dataset, self._limit_mb, self._parts = dataset, limit_mb, max(1, parts)
+        super().__init__(dataset)
+        self._limit_mb, self._parts = limit_mb, max(1, parts)
         self._begin()
 
     def _begin(self) -> None:
@@ -50,19 +50,6 @@ class CachedDataset:
     def __setstate__(self, state: tuple[PanopticDataset, int, int]) -> None:
         self._dataset, self._limit_mb, self._parts = state
         self._begin()
-
-    @property
-    def labels(self) -> LabelSpace:
-        """The classes."""
-        return self._dataset.labels
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._dataset)
-
-    def image_id(self, index: int, /) -> str:
-        """Name of an image."""
-        return self._dataset.image_id(index)
 
     @property
     def num_kept(self) -> int:

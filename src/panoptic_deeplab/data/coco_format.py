@@ -16,7 +16,7 @@ from panoptic_deeplab.data.class_tables import read_table
 from panoptic_deeplab.data.coco import CocoPanoptic, open_coco_panoptic
 from panoptic_deeplab.data.coco_list import ImageEntry
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import Examples, coco_names, write_examples, write_samples
 from panoptic_deeplab.data.file_set import paint_values
 from panoptic_deeplab.data.format import Format, Source
 from panoptic_deeplab.data.pictures import PictureFile
@@ -280,13 +280,6 @@ def _open_coco(source: Source) -> CocoPanoptic:
     return open_coco_panoptic(source.root, source.split)
 
 
-def _write_coco_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        names = (f"{2 * seed:012d}", f"{2 * seed + 1:012d}")
-        examples = Examples(seed=seed, names=names)
-        write_samples(examples, CocoSplitWriter(Path(root), split, examples.labels))
-
-
 def _write_cityscapes_example(root: str | Path) -> None:
     labels = read_table("cityscapes").labels
     for seed, split in enumerate(("train", "val")):
@@ -307,7 +300,7 @@ COCO_PANOPTIC = Format(
     open=_open_coco,
     detect=detect_coco_panoptic,
     writer=CocoSplitWriter,
-    write_example=_write_coco_example,
+    write_example=partial(write_examples, CocoSplitWriter, names=coco_names),
 )
 CITYSCAPES_PANOPTIC = Format(
     title="Cityscapes in its generated panoptic form",

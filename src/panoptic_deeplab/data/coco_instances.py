@@ -9,13 +9,14 @@ Format: cocodataset.org/#format-data, "Object Detection".
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from panoptic_deeplab.data.coco_list import image_name
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import coco_names, write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
 from panoptic_deeplab.data.format import Format, Overlap, Source
 from panoptic_deeplab.data.label_file import LabelFile, with_rest
@@ -325,17 +326,10 @@ def _lists(root: Path, splits: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        names = (f"{2 * seed:012d}", f"{2 * seed + 1:012d}")
-        examples = Examples(seed=seed, names=names)
-        write_samples(examples, CocoInstancesWriter(Path(root), split, examples.labels))
-
-
 COCO_INSTANCES = Format(
     title="COCO instances",
     open=open_coco_instances,
     detect=detect_coco_instances,
     writer=CocoInstancesWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, CocoInstancesWriter, names=coco_names),
 )

@@ -9,12 +9,13 @@ the file is ever read. Format: docs.cvat.ai, "XML annotation format", version 1.
 import xml.etree.ElementTree as Xml
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
 import numpy as np
 
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
 from panoptic_deeplab.data.format import ALIASES, Format, MissingPictureError, Source
 from panoptic_deeplab.data.label_file import (
@@ -328,16 +329,10 @@ def detect_cvat(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(seed=seed, names=(f"{split}1", f"{split}2"))
-        write_samples(examples, CvatWriter(Path(root), split, examples.labels))
-
-
 CVAT = Format(
     title="polygons and masks from CVAT",
     open=open_cvat,
     detect=detect_cvat,
     writer=CvatWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, CvatWriter),
 )

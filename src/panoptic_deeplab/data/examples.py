@@ -4,6 +4,9 @@ Comes in: a label space. Goes out: a data set of two samples per split with stuf
 a class, one in two parts, one with a hole, one cut by the picture's edge, a crowd region, and void.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 from panoptic_deeplab.data.base import PanopticDataset
@@ -90,6 +93,35 @@ def write_samples(dataset: PanopticDataset, writer: Writer) -> list[str]:
         names.append(writer.add(sample, picture_of(dataset, index, sample)))
     writer.close()
     return names
+
+
+def own_names(seed: int, split: str) -> tuple[str, str]:
+    """Names as people give them."""
+    return f"{split}1", f"{split}2"
+
+
+def coco_names(seed: int, split: str) -> tuple[str, str]:
+    """Twelve digits, as COCO's files have them."""
+    return f"{2 * seed:012d}", f"{2 * seed + 1:012d}"
+
+
+def write_examples(
+    writer: Callable[[Path, str, LabelSpace], Writer],
+    root: str | Path,
+    *,
+    names: Callable[[int, str], tuple[str, str]] = own_names,
+    labels: LabelSpace = LABELS,
+) -> None:
+    """Write the splits "train" and "val" of a format.
+
+    Args:
+        writer: of (root, split, labels).
+        root: folder of the data set.
+        names: of the two images, from the split's seed and name.
+        labels: see `Examples`.
+    """
+    for seed, split in enumerate(("train", "val")):
+        write_samples(Examples(labels, seed, names(seed, split)), writer(Path(root), split, labels))
 
 
 def _draw(

@@ -144,11 +144,7 @@ class FileSet:
             ValueError: naming the file that is damaged, or does not fit its picture.
         """
         entry = self._entries[index]
-        size = image_size(entry.image)
-        panoptic = self._decode(entry, size)
-        if panoptic.size != size:
-            raise size_mismatch(entry.truth, panoptic.size, entry.image, size)
-        return panoptic
+        return self._truth_of(entry, image_size(entry.image))
 
     def __getitem__(self, index: int, /) -> Sample:
         """Read one image and its truth.
@@ -159,10 +155,14 @@ class FileSet:
         """
         entry = self._entries[index]
         image = read_image(entry.image)
-        panoptic = self._decode(entry, (image.shape[0], image.shape[1]))
-        if panoptic.size != image.shape[:2]:
-            raise size_mismatch(entry.truth, panoptic.size, entry.image, image.shape)
+        panoptic = self._truth_of(entry, (image.shape[0], image.shape[1]))
         return Sample(image, panoptic, entry.image_id)
+
+    def _truth_of(self, entry: Entry, size: Size) -> PanopticMap:
+        panoptic = self._decode(entry, size)
+        if panoptic.size != size:
+            raise size_mismatch(entry.truth, panoptic.size, entry.image, size)
+        return panoptic
 
 
 def size_mismatch(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.data.coco_writer import encode_ids
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import write_examples
 from panoptic_deeplab.data.file_set import (
     Entry,
     FileSet,
@@ -181,16 +181,10 @@ def detect_id_pngs(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(seed=seed, names=(f"{split}1", f"{split}2"))
-        write_samples(examples, IdPngWriter(Path(root), split, examples.labels))
-
-
 ID_PNGS = Format(
     title="pictures with PNGs of ids",
     open=open_id_pngs,
     detect=detect_id_pngs,
     writer=IdPngWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, IdPngWriter),
 )

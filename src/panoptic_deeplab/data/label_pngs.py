@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from panoptic_deeplab.data.examples import STUFF, Examples, write_samples
+from panoptic_deeplab.data.examples import STUFF, write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size, map_from_values, paint_values
 from panoptic_deeplab.data.format import ALIASES, Format, Source
 from panoptic_deeplab.data.id_images import encode_numbers, read_numbers
@@ -181,17 +181,11 @@ def detect_label_pngs(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(STUFF, seed, (f"{split}1", f"{split}2"))
-        write_samples(examples, LabelPngWriter(Path(root), split, examples.labels))
-
-
 LABEL_PNGS = Format(
     title="pictures with PNGs of class ids (stuff only)",
     open=open_label_pngs,
     detect=detect_label_pngs,
     writer=LabelPngWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, LabelPngWriter, labels=STUFF),
     has_things=False,
 )

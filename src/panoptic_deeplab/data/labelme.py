@@ -8,12 +8,13 @@ occurs, as a thing. Format: wkentaro/labelme, `label_file.py`.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
 from panoptic_deeplab.data.format import ALIASES, Format, Source
 from panoptic_deeplab.data.label_file import (
@@ -191,16 +192,10 @@ def detect_labelme(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(seed=seed, names=(f"{split}1", f"{split}2"))
-        write_samples(examples, LabelmeWriter(Path(root), split, examples.labels))
-
-
 LABELME = Format(
     title="polygons from LabelMe",
     open=open_labelme,
     detect=detect_labelme,
     writer=LabelmeWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, LabelmeWriter),
 )

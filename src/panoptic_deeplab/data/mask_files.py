@@ -8,13 +8,14 @@ inside; names that end in `_crowd` are crowd regions. Masks may overlap.
 
 import re
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size, size_mismatch
 from panoptic_deeplab.data.format import ALIASES, Format, Source
 from panoptic_deeplab.data.id_images import encode_numbers
@@ -236,16 +237,10 @@ def detect_mask_files(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(seed=seed, names=(f"{split}1", f"{split}2"))
-        write_samples(examples, MaskFileWriter(Path(root), split, examples.labels))
-
-
 MASK_FILES = Format(
     title="pictures with one mask file per instance",
     open=open_mask_files,
     detect=detect_mask_files,
     writer=MaskFileWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, MaskFileWriter),
 )

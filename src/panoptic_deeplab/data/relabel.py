@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.data.base import PanopticDataset, View
 from panoptic_deeplab.data.file_set import paint_values
 from panoptic_deeplab.labels import LabelSpace, near_names
 from panoptic_deeplab.structures import VOID, PanopticMap, Sample, Segment
@@ -84,7 +84,7 @@ def _by_key(labels: LabelSpace) -> dict[str, int]:
     return found | {_key(name): class_id for class_id, name in enumerate(labels.names)}
 
 
-class Relabelled:
+class Relabelled(View):
     """A data set with other classes, see `PanopticDataset`.
 
     Things that become stuff are joined to one segment; stuff that becomes a thing is a crowd
@@ -99,20 +99,13 @@ class Relabelled:
     def __init__(
         self, dataset: PanopticDataset, labels: LabelSpace, matched: Mapping[int, int | None]
     ) -> None:
-        self._dataset, self._labels, self._matched = dataset, labels, dict(matched)
+        super().__init__(dataset)
+        self._labels, self._matched = labels, dict(matched)
 
     @property
     def labels(self) -> LabelSpace:
         """The other classes."""
         return self._labels
-
-    def __len__(self) -> int:
-        """As in the data set."""
-        return len(self._dataset)
-
-    def image_id(self, index: int, /) -> str:
-        """As in the data set."""
-        return self._dataset.image_id(index)
 
     def __getitem__(self, index: int, /) -> Sample:
         """A sample with its classes exchanged."""

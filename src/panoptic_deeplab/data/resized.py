@@ -4,13 +4,12 @@ For validation. In training the same factor goes into the random scale, so that 
 window is resized, not the whole image; see `transforms.augment`.
 """
 
-from panoptic_deeplab.data.base import PanopticDataset
-from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.data.base import PanopticDataset, View
 from panoptic_deeplab.structures import Sample
 from panoptic_deeplab.transforms import Window, crop_ids, crop_image, recount
 
 
-class Resized:
+class Resized(View):
     """Images and truth resized as they are read; see `PanopticDataset`.
 
     Args:
@@ -19,20 +18,8 @@ class Resized:
     """
 
     def __init__(self, dataset: PanopticDataset, long_side: int) -> None:
-        self._dataset, self._long_side = dataset, long_side
-
-    @property
-    def labels(self) -> LabelSpace:
-        """The classes."""
-        return self._dataset.labels
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self._dataset)
-
-    def image_id(self, index: int, /) -> str:
-        """Name of an image."""
-        return self._dataset.image_id(index)
+        super().__init__(dataset)
+        self._long_side = long_side
 
     def __getitem__(self, index: int, /) -> Sample:
         """Read an image and resize it."""

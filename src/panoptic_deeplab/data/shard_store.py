@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panoptic_deeplab.data.store import TarStore
+from panoptic_deeplab.data.store import TarStore, read_member
 from panoptic_deeplab.files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -91,16 +91,7 @@ class ShardStore:
     def read(self, name: str) -> bytes:
         """Content of a file; FileNotFoundError if there is none."""
         shard, offset, size = self._place(name)
-        path = self._tars[shard]
-        with path.open("rb") as file:
-            file.seek(offset)
-            content = file.read(size)
-        if len(content) != size:
-            raise ValueError(
-                f"{path}: expected {size} bytes of {name}, got {len(content)}. The tar was "
-                "cut short; copy or download it again."
-            )
-        return content
+        return read_member(self._tars[shard], name, offset, size)
 
     def names(self, ending: str) -> list[str]:
         """Sorted names of the files that end so."""

@@ -96,19 +96,34 @@ class TarStore:
             offset, size = self._index[name]
         except KeyError:
             raise FileNotFoundError(f"{self.root} has no {name}.") from None
-        with self.root.open("rb") as file:
-            file.seek(offset)
-            content = file.read(size)
-        if len(content) != size:
-            raise ValueError(
-                f"{self.root}: expected {size} bytes of {name}, got {len(content)}. The tar was "
-                "cut short; copy or download it again."
-            )
-        return content
+        return read_member(self.root, name, offset, size)
 
     def names(self, ending: str) -> list[str]:
         """Sorted names of the files that end so."""
         return sorted(name for name in self._index if name.endswith(ending))
+
+
+def read_member(tar: Path, name: str, offset: int, size: int) -> bytes:
+    """Content of a file inside a tar.
+
+    Args:
+        tar: the tar.
+        name: of the file, for messages.
+        offset: of its first byte.
+        size: in bytes.
+
+    Raises:
+        ValueError: if the tar ends before it.
+    """
+    with tar.open("rb") as file:
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) != size:
+        raise ValueError(
+            f"{tar}: expected {size} bytes of {name}, got {len(content)}. The tar was cut short; "
+            "copy or download it again."
+        )
+    return content
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ without the list; it is not read here.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from panoptic_deeplab.data.coco import CocoPanoptic, find_panoptic_list, open_list
 from panoptic_deeplab.data.coco_list import CocoList
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import coco_names, write_examples
 from panoptic_deeplab.data.format import Format, Source
 from panoptic_deeplab.data.pictures import PictureFile
 from panoptic_deeplab.data.shard_store import SHARD_BYTES, ShardStore, ShardWriter
@@ -127,17 +128,10 @@ def _open(source: Source) -> ShardedPanoptic:
     return ShardedPanoptic(ShardStore(folder, source.split), listing, known)
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        names = (f"{2 * seed:012d}", f"{2 * seed + 1:012d}")
-        examples = Examples(seed=seed, names=names)
-        write_samples(examples, TarShardWriter(Path(root), split, examples.labels))
-
-
 TAR_SHARDS = Format(
     title="COCO panoptic in tar shards",
     open=_open,
     detect=detect_tar_shards,
     writer=TarShardWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, TarShardWriter, names=coco_names),
 )

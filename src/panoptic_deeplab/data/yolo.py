@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from panoptic_deeplab.data.examples import Examples, write_samples
+from panoptic_deeplab.data.examples import write_examples
 from panoptic_deeplab.data.file_set import Entry, FileSet, Size
 from panoptic_deeplab.data.format import Format, Source
 from panoptic_deeplab.data.label_file import (
@@ -185,16 +185,10 @@ def detect_yolo(root: Path) -> str | None:
     return None
 
 
-def _write_example(root: str | Path) -> None:
-    for seed, split in enumerate(("train", "val")):
-        examples = Examples(seed=seed, names=(f"{split}1", f"{split}2"))
-        write_samples(examples, YoloWriter(Path(root), split, examples.labels))
-
-
 YOLO = Format(
     title="polygons of YOLO's segmentation format",
     open=open_yolo,
     detect=detect_yolo,
     writer=YoloWriter,
-    write_example=_write_example,
+    write_example=partial(write_examples, YoloWriter),
 )

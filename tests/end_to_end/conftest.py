@@ -1,0 +1,37 @@
+"""The command as a user meets it, in this process: importing torch once is enough."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from panoptic_deeplab.cli import main
+
+
+class Ended(NamedTuple):
+    """What a run of the command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """Run `panoptic-deeplab` with these words, on a terminal wide enough for its sentences."""
+    monkeypatch.setenv("COLUMNS", "150")
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
