@@ -1,5 +1,6 @@
 """Conversion: what is lost is counted, what fails leaves nothing behind."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,22 @@ def test_what_cannot_be_held_is_counted(tmp_path: Path) -> None:
     assert f"lost: {crowd} pixels of person became void" in sentences(result)
     result = convert({"train": Examples()}, tmp_path / "png", DATASETS["label_pngs"])
     assert set(result.losses) == {"pixels of person became void", "pixels of car became void"}
+
+
+def test_fields_of_the_list_that_are_left_out_are_told(tmp_path: Path) -> None:
+    DATASETS["coco_panoptic"].write_example(tmp_path / "old")
+    path = tmp_path / "old" / "annotations" / "panoptic_train.json"
+    listed = json.loads(path.read_text())
+    listed["images"][0] |= {"image_type": "dusk", "group": 3}
+    path.write_text(json.dumps(listed))
+    old = DATASETS["coco_panoptic"].open(Source(tmp_path / "old", "train"))
+    result = convert({"train": old}, tmp_path / "new", DATASETS["coco_panoptic"])
+    assert not result.is_lossless
+    lines = [line for line in sentences(result) if line.startswith("lost")]
+    assert lines == [
+        "lost: 1 values of the field 'group', which the list had for its images",
+        "lost: 1 values of the field 'image_type', which the list had for its images",
+    ]
 
 
 def test_overlaps_are_told(tmp_path: Path) -> None:

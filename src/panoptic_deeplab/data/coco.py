@@ -7,6 +7,7 @@ Format: cocodataset.org/#format-data, "Panoptic Segmentation"; ADE20K comes in i
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -18,7 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from panoptic_deeplab.data.base import read_image
-from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, read_image_field, read_list
+from panoptic_deeplab.data.coco_list import (
+    CocoList,
+    ImageEntry,
+    read_image_field,
+    read_image_fields,
+    read_list,
+)
 from panoptic_deeplab.data.png import fast_ids
 from panoptic_deeplab.data.store import Place, Store, TarStore, open_place, open_store
 from panoptic_deeplab.labels import LabelSpace
@@ -101,6 +108,10 @@ class CocoPanoptic:
         """
         content = _read_list_file(self._list_source)
         return read_image_field(content, field, name=self._list.name)
+
+    def image_fields(self) -> Counter[str]:
+        """Names of such fields, with the number of images that have them."""
+        return read_image_fields(_read_list_file(self._list_source), name=self._list.name)
 
     def __getitem__(self, index: int, /) -> Sample:
         """Read one image and check it against the list.

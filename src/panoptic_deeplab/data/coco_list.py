@@ -7,6 +7,7 @@ Format: cocodataset.org/#format-data, "Panoptic Segmentation".
 
 import logging
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
@@ -28,6 +29,8 @@ MAX_SEGMENT_ID = 2**24 - 1
 
 SCORES = ("score", "objectness", "class_probability")
 """What may stand beside a predicted segment; the last two are this package's own fields."""
+
+_OWN_FIELDS = ("id", "file_name", "height", "width")
 
 MAX_AREA = 2**62
 """Larger areas are listed by mistake; this one still fits into 64 bits."""
@@ -189,6 +192,17 @@ def read_image_field(content: bytes, field: str, *, name: str) -> dict[str, str]
             raise ValueError(f"{name}: images[{i}] has no field {field!r}. {others}")
         found[image_name(record["id"], record["file_name"])] = str(record[field])
     return found
+
+
+def read_image_fields(content: bytes, *, name: str) -> Counter[str]:
+    """What the list says of its images beyond what a data set needs: field -> number of images.
+
+    Args:
+        content: of the JSON file.
+        name: of the file, for messages.
+    """
+    records = _records(_parse(_text(content, name), name), "images", name)
+    return Counter(field for record in records for field in record if field not in _OWN_FIELDS)
 
 
 def image_name(number: int | str, file_name: str) -> str:

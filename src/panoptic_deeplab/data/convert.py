@@ -47,7 +47,7 @@ class Conversion:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether reading the result gives exactly what was read."""
+        """Whether reading the result gives exactly what was read, and all that was listed."""
         return not self.losses
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,7 +168,14 @@ def _write(
             continue
         before, after = dataset[index], written[places[name]]
         result.losses.update(losses_of(before, after, classes, written.labels))
+    for name, images in (_image_fields(dataset) - _image_fields(written)).items():
+        result.losses[f"values of the field {name!r}, which the list had for its images"] += images
     result.images[split] = count
+
+
+def _image_fields(dataset: PanopticDataset) -> Counter[str]:
+    fields = getattr(dataset, "image_fields", None)
+    return Counter() if fields is None else fields()
 
 
 def _steps(count: int, title: str, progress: Progress | None) -> Iterable[int]:
