@@ -9,7 +9,7 @@ import pytest
 
 from panoptic_deeplab.data.coco import decode_ids
 from panoptic_deeplab.data.coco_writer import encode_ids
-from panoptic_deeplab.data.png import fast_ids
+from panoptic_deeplab.data.png import fast_ids, fast_pixels
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -59,9 +59,10 @@ def test_every_filter_below_every_other(first: int) -> None:
     content = png(filtered(ids, kinds), ids.shape)
     read = fast_ids(content)
     assert np.array_equal(read, ids)
-    assert np.array_equal(
-        cv2.imdecode(np.frombuffer(content, np.uint8), 1)[..., ::-1][..., 0], ids & 255
-    )
+    pixels = fast_pixels(content)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1))
+    assert np.array_equal(pixels, cv2.imdecode(np.frombuffer(content, np.uint8), 1)[..., ::-1])
 
 
 def test_what_is_written_is_read() -> None:
@@ -90,6 +91,7 @@ def test_anything_else_is_left_to_the_careful_reader() -> None:
     }
     for name, content in faults.items():
         assert fast_ids(content) is None, name
+        assert fast_pixels(content) is None, name
     for name in ("cut short", "an absurd size"):
         with pytest.raises(ValueError, match=r"^f\.png: expected"):
             decode_ids(faults[name], name="f.png")
