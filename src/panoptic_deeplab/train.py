@@ -41,6 +41,7 @@ from panoptic_deeplab.checkpoint import (
 )
 from panoptic_deeplab.config import Experiment, ScheduleConfig
 from panoptic_deeplab.data import build_dataset, build_loader
+from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
@@ -274,7 +275,7 @@ def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
 
 def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
     """Yield each batch with the seconds spent waiting for it."""
-    batches = iter(loader)
+    batches = fetched_ahead(loader)
     while True:
         started = time.perf_counter()
         try:

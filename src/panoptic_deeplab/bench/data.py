@@ -23,6 +23,7 @@ from torch.utils.data import default_collate
 from panoptic_deeplab.bench.base import Result, threads
 from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, ScheduleConfig
 from panoptic_deeplab.data import PanopticDataset, build_dataset, build_loader
+from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.coco_format import CocoSplitWriter
 from panoptic_deeplab.data.pictures import PictureFile, encode_picture
 from panoptic_deeplab.data.synthetic import SyntheticStreets
@@ -165,7 +166,8 @@ def _time_loader(
     # An epoch fills the cache, of which each worker has a part of its own.
     first = -(-len(dataset) * experiment.data.workers // batch) if experiment.data.cache_mb else 0
     schedule = experiment.schedule.model_copy(update={"iterations": first + steps})
-    stream = iter(build_loader(dataset, experiment.model_copy(update={"schedule": schedule})))
+    loader = build_loader(dataset, experiment.model_copy(update={"schedule": schedule}))
+    stream = fetched_ahead(loader)
     task = progress.add_task(name, total=steps) if progress is not None else None
     for _ in range(first + 1):
         next(stream)
