@@ -28,10 +28,12 @@ from panoptic_deeplab.commands.models import Models, models
 from panoptic_deeplab.commands.predict import Predict, predict
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
 from panoptic_deeplab.commands.weights import (
+    WeightsAverage,
     WeightsGet,
     WeightsList,
     WeightsShare,
     WeightsShow,
+    average_into_file,
     get_weights,
     list_weights,
     share_weights,
@@ -130,6 +132,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "weights get": (WeightsGet, get_weights),
     "weights show": (WeightsShow, show_weights),
     "weights share": (WeightsShare, share_weights),
+    "weights average": (WeightsAverage, average_into_file),
     **{f"bench {name}": (options, partial(bench, name)) for name, (options, _) in BENCHES.items()},
 }
 """What is typed to the options and the function, in the order of the overview."""

@@ -9,10 +9,12 @@ images of any size. Goes out: a `Prediction` at the image's own size, which draw
     prediction.save("out")
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,6 +36,7 @@ from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.memory import available_bytes, forward_bytes
 from panoptic_deeplab.model import MIN_SIDE, PanopticDeepLab
 from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
+from panoptic_deeplab.views import MeanOutputs, View
 
 ImageLike = str | Path | NDArray[np.generic] | Image.Image
 
@@ -94,6 +97,20 @@ class Prediction:
                 file.replace(folder / file.name)
 
 
+class Member(NamedTuple):
+    """One of several networks that look at the same image.
+
+    Attributes:
+        model: the network.
+        scale: by which it wants images resized, `InferenceConfig.scale` of its own experiment.
+        share: how much it counts.
+    """
+
+    model: PanopticDeepLab
+    scale: float = 1.0
+    share: float = 1.0
+
+
 class Predictor(nn.Module):
     """A network with its classes and its way of grouping, ready for images.
 
@@ -102,9 +119,12 @@ class Predictor(nn.Module):
         labels: its classes.
         grouping: see `GroupingConfig`.
         inference: see `InferenceConfig`; None: its defaults.
+        others: further networks of the same classes, whose heads are averaged with the model's.
+        share: how much the model counts among them.
 
     Raises:
-        ValueError: if model and labels have different numbers of classes.
+        ValueError: if model and labels have different numbers of classes, or a share is not
+            positive.
     """
 
     def __init__(
@@ -113,6 +133,9 @@ class Predictor(nn.Module):
         labels: LabelSpace,
         grouping: GroupingConfig,
         inference: InferenceConfig | None = None,
+        *,
+        others: Sequence[Member] = (),
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         if model.num_classes != labels.num_classes:
@@ -120,10 +143,16 @@ class Predictor(nn.Module):
                 f"The model has {model.num_classes} classes, label space {labels.name!r} has "
                 f"{labels.num_classes}. Pass the label space the model was trained on."
             )
+        if min([share, *(other.share for other in others)]) <= 0:
+            shares = [share, *(other.share for other in others)]
+            raise ValueError(f"Each network's share must be above 0, got {shares}.")
         # Pixels come as (H, W, 3); with weights in the same order the network takes 0.6 to 0.8 of
         # the time (compact model, 193 x 385 to 1025 x 1025, one core).
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in (model, *(other.model for other in others)):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
+        self.other_models = nn.ModuleList(other.model for other in others)
+        self._others, self._share = tuple(others), share
         self.labels = labels
         self.grouping = grouping
         self.inference = inference or InferenceConfig()
@@ -152,6 +181,11 @@ class Predictor(nn.Module):
     def push_to_hub(self, repo: str, *, private: bool | None = None) -> str:
         """Publish weights, settings and a model card at Hugging Face; see `hub.pretrained`."""
         return push_to_hub(self.checkpoint(), repo, private=private)
+
+    def settings(self) -> str:
+        """What a result depends on beside weights, in one line, to tell predictors apart."""
+        members = [(member.scale, member.share) for member in self._members]
+        return f"{self.grouping} {self.inference} {members}"
 
     def checkpoint(self) -> Checkpoint:
         """What a file of these weights holds, with the grouping and inference set now.
@@ -190,17 +224,16 @@ class Predictor(nn.Module):
         """
         pixels = to_rgb(image)
         size = (pixels.shape[0], pixels.shape[1])
-        tensor, crop_size = self._prepare(pixels)
-        network_size = (tensor.shape[2], tensor.shape[3])
-        self._check_memory(size, network_size)
+        self._check_memory(size)
         try:
+            outputs, view = self._heads(pixels)
             (panoptic,) = group_outputs(
-                self(tensor),
+                outputs,
                 self.labels,
-                size=network_size,
-                crop_size=crop_size,
+                size=view.network,
+                crop_size=view.size,
                 output_size=size,
-                align_corners=self.model.align_corners,
+                align_corners=view.align_corners,
                 **self.grouping.model_dump(),
             )
         except (MemoryError, RuntimeError) as error:
@@ -216,31 +249,73 @@ class Predictor(nn.Module):
             image: as for `predict`.
 
         Returns:
-            float32 on the image's grid times `inference.scale`, with B = 1.
+            float32 on the image's grid times `inference.scale` (and the largest of `scales`), with
+            B = 1. Averaged ones have logarithms of probabilities in the place of logits.
         """
-        tensor, (height, width) = self._prepare(to_rgb(image))
+        outputs, view = self._heads(to_rgb(image))
+        height, width = view.size
         with torch.inference_mode():
-            full = self.model.upsample(self(tensor), (tensor.shape[2], tensor.shape[3]))
+            full = self.model.upsample(outputs, view.network)
         return Outputs(*(head[:, :, :height, :width].float() for head in full))
 
-    def _prepare(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
-        """The network's input (1, 3, H, W), scaled and padded, and its size without padding."""
-        scaled = _scaled(pixels, self.inference.scale)
-        stride = self.model.backbone.strides[-1]
-        padded = pad(scaled, stride, align_corners=self.model.align_corners)
-        tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
-        return tensor, (scaled.shape[0], scaled.shape[1])
+    @property
+    def _members(self) -> tuple[Member, ...]:
+        return (Member(self.model, self.inference.scale, self._share), *self._others)
 
-    def _check_memory(self, size: tuple[int, int], network_size: tuple[int, int]) -> None:
+    def _heads(self, pixels: NDArray[np.uint8]) -> tuple[Outputs, View]:
+        """On the grid of the largest look of the first network: its own, or the mean of all."""
+        members = self._members
+        # The largest look comes first: its grid is the mean's.
+        factors = sorted(self.inference.scales, reverse=True)
+        if len(factors) == len(members) == 1 and not self.inference.flip:
+            return self._look(self.model, _scaled(pixels, self.inference.scale * factors[0]))
+        mean: MeanOutputs | None = None
+        with torch.inference_mode():
+            for model, own_scale, share in members:
+                for factor in factors:
+                    scaled = _scaled(pixels, own_scale * factor)
+                    for mirrored in (False, True)[: 1 + self.inference.flip]:
+                        outputs, view = self._look(model, scaled, mirrored=mirrored)
+                        if mean is None:
+                            mean, target = MeanOutputs(view), view
+                        mean.add(outputs, view, share)
+                        del outputs
+            assert mean is not None, "settings have at least one scale"
+            return mean.result(), target
+
+    def _look(
+        self, model: PanopticDeepLab, scaled: NDArray[np.uint8], *, mirrored: bool = False
+    ) -> tuple[Outputs, View]:
+        """Run one network on one scaled image."""
+        shown = scaled[:, ::-1] if mirrored else scaled
+        padded = pad(shown, model.backbone.strides[-1], align_corners=model.align_corners)
+        size, network = scaled.shape[:2], padded.shape[:2]
+        tensor = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            outputs: Outputs = model(tensor.to(self.device))
+        samples = outputs.semantic.shape[2:]
+        view = View(
+            (size[0], size[1]),
+            (network[0], network[1]),
+            (samples[0], samples[1]),
+            model.align_corners,
+            mirrored,
+        )
+        return outputs, view
+
+    def _check_memory(self, size: tuple[int, int]) -> None:
         """Refuse in words what the system would end without one."""
-        if self.device.type != "cpu" or network_size[0] * network_size[1] < _CHECK_MEMORY_PX:
+        if self.device.type != "cpu":
             return
-        free = available_bytes()
-        if free is None:
-            return
-        needed = forward_bytes(self.model, network_size)
-        if needed > free:
-            raise MemoryError(_too_large(size, needed, free))
+        for model, scale, _ in self._members:
+            scaled = _scaled_size(size, scale * max(self.inference.scales))
+            stride = model.backbone.strides[-1]
+            network = padded_size(scaled, stride, align_corners=model.align_corners)
+            if network[0] * network[1] < _CHECK_MEMORY_PX:
+                continue
+            needed, free = forward_bytes(model, network), available_bytes()
+            if free is not None and needed > free:
+                raise MemoryError(_too_large(size, needed, free))
 
 
 def load(source: str | Path = "default", *, device: str | None = None) -> Predictor:
@@ -256,19 +331,70 @@ def load(source: str | Path = "default", *, device: str | None = None) -> Predic
         ValueError: if the file is damaged or not a model of this package.
         OSError: if it cannot be fetched.
     """
-    return as_predictor(find_checkpoint(source)).to(
-        device or ("cuda" if torch.cuda.is_available() else "cpu")
-    )
+    return as_predictor(find_checkpoint(source)).to(_device(device))
 
 
-def as_predictor(checkpoint: Checkpoint) -> Predictor:
-    """Make a predictor from a checkpoint, where its weights are."""
+def load_ensemble(
+    sources: Sequence[str | Path],
+    *,
+    shares: Sequence[float] = (),
+    device: str | None = None,
+) -> Predictor:
+    """Make one predictor of several weights, whose heads are averaged (supplement, Mapillary).
+
+    Backbones, strides and decoders may differ, the classes must be the same ones in the same
+    order. Grouping and the grid of the mean are those of the first; each sees images at the
+    `inference.scale` that it was made for.
+
+    Args:
+        sources: as for `load`.
+        shares: how much each counts; empty: all the same.
+        device: as for `load`.
+
+    Raises:
+        ValueError: if there are none, classes differ, or shares are not one positive number each.
+    """
+    if not sources or (shares and len(shares) != len(sources)):
+        raise ValueError(
+            f"An ensemble needs weights and a share for each, or none, got {len(sources)} weights "
+            f"and {len(shares)} shares."
+        )
+    first, *rest = (find_checkpoint(source) for source in sources)
+    counts = list(shares) or [1.0] * len(sources)
+    names = [(c.name, c.is_thing) for c in first.labels.classes]
+    for source, checkpoint in zip(sources[1:], rest, strict=True):
+        if [(c.name, c.is_thing) for c in checkpoint.labels.classes] != names:
+            raise ValueError(
+                f"The networks of an ensemble need the same classes, {source} was trained on "
+                f"{checkpoint.labels.name!r} ({checkpoint.labels.num_classes} classes), "
+                f"{sources[0]} on {first.labels.name!r} ({first.labels.num_classes}). Drop one."
+            )
+    others = [
+        Member(checkpoint.model, checkpoint.experiment.inference.scale, count)
+        for checkpoint, count in zip(rest, counts[1:], strict=True)
+    ]
+    return as_predictor(first, others=others, share=counts[0]).to(_device(device))
+
+
+def as_predictor(
+    checkpoint: Checkpoint, *, others: Sequence[Member] = (), share: float = 1.0
+) -> Predictor:
+    """Make a predictor from a checkpoint, where its weights are; see `Predictor`."""
     experiment = checkpoint.experiment
     predictor = Predictor(
-        checkpoint.model, checkpoint.labels, experiment.grouping, experiment.inference
+        checkpoint.model,
+        checkpoint.labels,
+        experiment.grouping,
+        experiment.inference,
+        others=others,
+        share=share,
     )
     predictor.origin = checkpoint
     return predictor
+
+
+def _device(name: str | None) -> str:
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def find_checkpoint(source: str | Path) -> Checkpoint:
@@ -306,14 +432,18 @@ def pad(image: NDArray[np.uint8], stride: int, *, align_corners: bool) -> NDArra
     Returns:
         (H', W', 3), each side at least `MIN_SIDE`; the image itself where nothing is missing.
     """
-    extra = 1 if align_corners else 0
-    missing = []
-    for side in image.shape[:2]:
-        steps = -(-(max(side, MIN_SIDE) - extra) // stride)
-        missing.append(steps * stride + extra - side)
-    if not any(missing):
+    height, width = image.shape[:2]
+    size = padded_size((height, width), stride, align_corners=align_corners)
+    if size == (height, width):
         return image
-    return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    return np.pad(image, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
+
+
+def padded_size(size: tuple[int, int], stride: int, *, align_corners: bool) -> tuple[int, int]:
+    """What `pad` makes of a size."""
+    extra = 1 if align_corners else 0
+    height, width = (-(-(max(side, MIN_SIDE) - extra) // stride) * stride + extra for side in size)
+    return height, width
 
 
 def _as_file(image: Image.Image) -> bytes:
@@ -331,9 +461,14 @@ def _as_file(image: Image.Image) -> bytes:
 def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     if scale == 1:
         return image
-    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    height, width = _scaled_size((image.shape[0], image.shape[1]), scale)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
+
+
+def _scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    height, width = (max(1, round(scale * side)) for side in size)
+    return height, width
 
 
 def _array_to_rgb(array: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ and others may stand beside them:
     data                format, folder, splits and numbers of images trained and validated on
     seed, steps         of the run
     start_from          weights the run started from
+    averaged, shares    weights that these are the mean of
     metrics             what validation found: see `Report.to_dict`
     licence, credit     of the weights and their data, where they have owners
 """

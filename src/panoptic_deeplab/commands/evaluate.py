@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from panoptic_deeplab.commands.networks import Networks, load_predictor
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.files import as_json, check_place, make_folder, write_whole
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Networks):
     """Compare predictions with a labelled data set: PQ, AP, mIoU, and what went wrong."""
 
     data: str
@@ -30,9 +31,6 @@ class Evaluate:
     """Which part of it."""
     format: str = "auto"
     """What the folder is, if it could be several things: a name of docs/datasets.md."""
-    weights: str = "default"
-    """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
-    hf://ORG/REPO."""
     predictions: Path | None = None
     """Compare these instead of running a network: a list in COCO's panoptic form, its PNGs in the
     folder of the same name beside it, or the folder of both."""
@@ -135,9 +133,8 @@ def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
     from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
     from panoptic_deeplab.evaluate import evaluate
     from panoptic_deeplab.oracle import Oracle
-    from panoptic_deeplab.predict import load
 
-    predictor = load(options.weights)
+    predictor = load_predictor(options)
     if task.wanted.with_all_scores:
         predictor.grouping = predictor.grouping.model_copy(update={"score": "product"})
     oracle = Oracle(predictor, options.oracle) if options.oracle else None
@@ -170,8 +167,8 @@ def _digest(predictor: "Predictor") -> str:
     """What tells a model from another in the same place: of its weights and settings."""
     import torch
 
-    whole = hashlib.sha256(f"{predictor.grouping} {predictor.inference}".encode())
-    for name, values in predictor.model.state_dict().items():
+    whole = hashlib.sha256(predictor.settings().encode())
+    for name, values in predictor.state_dict().items():
         whole.update(name.encode())
         whole.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{whole.hexdigest()}"

@@ -7,13 +7,14 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from panoptic_deeplab.commands.networks import Networks, load_predictor
 from panoptic_deeplab.files import as_json
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import FAILED, show_progress
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(Networks):
     """Segment images: panoptic PNGs, one COCO list, and overlays to look at."""
 
     inputs: Annotated[
@@ -22,9 +23,6 @@ class Predict:
     """Image files, folders of images, or patterns such as 'photos/*.jpg'."""
     out: Path
     """Folder for the results; made if missing."""
-    weights: str = "default"
-    """A name (see weights list), a file such as runs/mine/model.safetensors, a web address, or
-    hf://ORG/REPO."""
     json: Flag = False
     """Print what was found as JSON on stdout, nothing else there."""
     debug: Flag = False
@@ -33,11 +31,10 @@ class Predict:
 
 def predict(options: Predict) -> int:
     """Predict; exit code 2 if any image could not be done."""
-    from panoptic_deeplab.predict import load
     from panoptic_deeplab.predict_files import find_images, predict_files
 
     paths = find_images(options.inputs)
-    predictor = load(options.weights)
+    predictor = load_predictor(options)
     with show_progress() as progress:
         results = predict_files(predictor, paths, options.out, progress=progress)
     messages = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`weights`: list, get, show and share weights."""
+"""`weights`: list, get, show, share and average weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.table import Table
 
-from panoptic_deeplab.files import as_json, write_whole
+from panoptic_deeplab.files import as_json, check_place, write_whole
 from panoptic_deeplab.options import Flag
 from panoptic_deeplab.terminal import show
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from panoptic_deeplab.hub.contents import Contents
 
 _LIST_WIDTH = 150  # of the catalogue, in a file or a pipe
+
+_KEPT = ("data", "licence", "credit")
+"""Provenance that holds for a mean as for its parts; results do not."""
 
 _SOURCE = tyro.conf.arg(metavar="FILE|NAME|URL|hf://ORG/REPO")
 
@@ -71,6 +74,24 @@ class WeightsShare:
     """Store weights in half precision, half the size."""
     private: Flag = False
     """Make a new repository closed to others."""
+    json: Flag = False
+    """Print where it went as JSON on stdout, nothing else there."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class WeightsAverage:
+    """Average weights of one network, such as snapshots of a run, into one file."""
+
+    sources: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME|URL ...")
+    ]
+    """Two or more, of the same network and classes."""
+    out: Path
+    """File for the means, such as mean.safetensors."""
+    shares: tuple[float, ...] = ()
+    """How much each counts; default: all alike."""
     json: Flag = False
     """Print where it went as JSON on stdout, nothing else there."""
     debug: Flag = False
@@ -216,3 +237,22 @@ def _plain(value: Any) -> str:
 
 def _pairs(title: str) -> Table:
     return Table(title=title, title_justify="left", show_header=False)
+
+
+def average_into_file(options: WeightsAverage) -> int:
+    """Write the means, with the first one's settings."""
+    from panoptic_deeplab.averaging import average_weights
+    from panoptic_deeplab.checkpoint import save_checkpoint
+    from panoptic_deeplab.predict import find_checkpoint
+
+    check_place(options.out)
+    checkpoints = [find_checkpoint(source) for source in options.sources]
+    mean = average_weights(checkpoints, options.shares)
+    told = {"averaged": list(options.sources), "shares": list(options.shares)}
+    kept = {key: mean.provenance[key] for key in _KEPT if key in mean.provenance}
+    save_checkpoint(options.out, mean.model, mean.labels, mean.experiment, kept | told)
+    if options.json:
+        print(as_json(told | {"out": str(options.out)}).decode())
+    else:
+        print(f"mean of {len(checkpoints)} in {options.out}")
+    return 0
