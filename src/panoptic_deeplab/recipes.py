@@ -101,7 +101,7 @@ def nuclei() -> Experiment:
         targets=TargetConfig(sigma_px=6.0, small_instance_weight=1.0),
         loss=LossConfig(center_weight=100.0, offset_weight=0.05, hardest_fraction=0.3),
         grouping=GroupingConfig(threshold=0.2, nms_kernel=7, top_k=2000, stuff_area_px=64),
-        inference=InferenceConfig(scale=2.5),
+        inference=InferenceConfig(scale=2.5, flip=True),
         schedule=ScheduleConfig(
             iterations=4000, batch_size=8, learning_rate=2e-3, warmup_iterations=100
         ),
@@ -132,7 +132,7 @@ def facades() -> Experiment:
         targets=TargetConfig(sigma_px=6.0, small_instance_weight=1.0),
         loss=LossConfig(center_weight=100.0, offset_weight=0.03, hardest_fraction=0.3),
         grouping=GroupingConfig(threshold=0.2, nms_kernel=11, top_k=400, stuff_area_px=4096),
-        inference=InferenceConfig(scale=0.75),
+        inference=InferenceConfig(scale=0.75, flip=True),
         schedule=ScheduleConfig(
             iterations=3500, batch_size=8, learning_rate=2e-3, warmup_iterations=200
         ),

@@ -29,6 +29,15 @@ def test_scales_flip_and_ensemble(
     assert (tmp_path / "out" / "predictions" / "photo.png").is_file()
 
 
+def test_looks_that_the_weights_ask_for(run: Any, photo: Path, tmp_path: Path) -> None:
+    maps = []
+    for looks in ((), ("--flip",), ("--no-flip",)):
+        out = tmp_path / "-".join(("out", *looks))
+        assert run("predict", photo, "--weights", "nuclei", "--out", out, *looks).code == 0
+        maps.append((out / "predictions.json").read_bytes())
+    assert maps[0] == maps[1] != maps[2]
+
+
 def test_evaluate_with_looks(run: Any, tiny_weights: Path, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     run("data", "synthetic", "--out", scenes, "--images", 2, "--split", "val", "--size", 64, 96)
@@ -45,6 +54,7 @@ def test_evaluate_with_looks(run: Any, tiny_weights: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--flip", "--no-flip"), "--flip and --no-flip exclude each other"),
         (("--scales", 0), "--scales takes factors above 0 and up to 8, got 0.0."),
         (("--shares", 1, 2), "--shares weighs the networks of an ensemble"),
         (
