@@ -49,6 +49,8 @@ FLOORS: dict[str, int] = {
     "family": 2,
     "model": 2,
     "checkpoint": 2,
+    "backbone_weights": 2,
+    "convert": 2,
     "averaging": 2,
     "hub": 2,
     "data": 2,

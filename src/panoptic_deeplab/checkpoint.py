@@ -31,6 +31,13 @@ from panoptic_deeplab.provenance import from_version_1
 FORMAT = "panoptic_deeplab"
 FORMAT_VERSION = 2
 
+_KINDS = {
+    "model": "a whole model",
+    "backbone": "a backbone alone, whose network has no trained heads; train one with "
+    "--run.start-from",
+    "state": "the state of a run, for resuming only; model.safetensors beside it is for use",
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -86,12 +93,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, of another kind, or does not fit its own settings.
     """
-    tensors, header = _read(path, "model")
-    labels = LabelSpace.from_dict(_parse(header, "labels", path))
-    experiment = _experiment(header, path)
+    tensors, header = read_file(path, "model")
+    labels = LabelSpace.from_dict(text_in(header, "labels", path))
+    experiment = experiment_in(header, path)
     model = build_model(without_download(experiment.model), labels.num_classes)
-    _load_strictly(model, tensors, path)
-    provenance = _parse(header, "provenance", path)
+    load_strictly(model, tensors, path)
+    provenance = text_in(header, "provenance", path)
     if header["format_version"] == "1":
         provenance = from_version_1(provenance)
     return Checkpoint(model.eval(), labels, experiment, provenance)
@@ -127,7 +134,7 @@ def start_from(model: PanopticDeepLab, labels: LabelSpace, source: Checkpoint) -
         own = model.state_dict()
         fresh = [name for name in own if name.startswith("semantic_head.predict.")]
         weights |= {name: own[name] for name in fresh}
-    _load_strictly(model, weights, "the model to start from")
+    load_strictly(model, weights, "the model to start from")
     return fresh
 
 
@@ -168,11 +175,11 @@ def read_state(path: str | Path) -> tuple[TrainingState, dict[str, Tensor]]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged or of another kind.
     """
-    tensors, header = _read(path, "state")
-    progress = _parse(header, "progress", path)
-    labels = LabelSpace.from_dict(_parse(header, "labels", path))
+    tensors, header = read_file(path, "state")
+    progress = text_in(header, "progress", path)
+    labels = LabelSpace.from_dict(text_in(header, "labels", path))
     state = TrainingState(
-        progress["step"], labels, _experiment(header, path), progress["best_quality"]
+        progress["step"], labels, experiment_in(header, path), progress["best_quality"]
     )
     return state, tensors
 
@@ -182,7 +189,7 @@ def restore(
 ) -> None:
     """Put back what `save_state` stored, bit for bit."""
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    _load_strictly(model, weights, "the run's state")
+    load_strictly(model, weights, "the run's state")
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -203,7 +210,17 @@ def _header(kind: str, labels: LabelSpace, experiment: Experiment) -> dict[str, 
     }
 
 
-def _read(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_file(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of one of this package's files.
+
+    Args:
+        path: of the file.
+        kind: "model", "backbone" or "state".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, of another format, too new, or of another kind.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a weights file at {path}, there is none.")
@@ -219,6 +236,20 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str
         ) from error
 
 
+def own_kind(path: str | Path) -> str | None:
+    """What a file of this package holds: "model", "backbone" or "state".
+
+    Returns:
+        None for files of others, damaged or not, and where there is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return None
+    return header.get("kind", "model") if header.get("format") == FORMAT else None
+
+
 def _check_kind(header: Mapping[str, str], kind: str, path: Path) -> None:
     if header.get("format") != FORMAT:
         raise ValueError(
@@ -227,10 +258,9 @@ def _check_kind(header: Mapping[str, str], kind: str, path: Path) -> None:
         )
     check_version(header, path)
     if header.get("kind") != kind:
-        wanted = {"model": "a model", "state": "a run's resume state"}[kind]
+        wanted = {"model": "a model", "backbone": "a backbone", "state": "a run's state"}[kind]
         raise ValueError(
-            f"{path} holds kind={header.get('kind')!r}, expected {wanted}. A run's folder has "
-            "model.safetensors for use and state.safetensors for resuming."
+            f"{path} holds {_KINDS.get(header.get('kind', ''), 'another kind')}, expected {wanted}."
         )
 
 
@@ -248,26 +278,54 @@ def check_version(header: Mapping[str, str], path: Path) -> None:
         )
 
 
-def _parse(header: Mapping[str, str], key: str, path: str | Path) -> Any:
+def text_in(header: Mapping[str, str], key: str, path: str | Path) -> Any:
+    """A text of a header, as plain data.
+
+    Raises:
+        ValueError: if it is missing or no JSON.
+    """
     try:
         return json.loads(header[key])
     except (KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"The header of {path} has no readable {key!r}.") from error
 
 
-def _experiment(header: Mapping[str, str], path: str | Path) -> Experiment:
+def experiment_in(header: Mapping[str, str], path: str | Path) -> Experiment:
+    """The settings in a header.
+
+    Raises:
+        ValueError: if they are missing or not valid.
+    """
     try:
         return Experiment.model_validate_json(header.get("experiment", ""))
     except ValidationError as error:
         raise ValueError(f"The settings stored in {path} are not valid: {error}") from error
 
 
-def _load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
-    own = model.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+def load_strictly(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Give a module its weights; every one must be there, and none may be left over.
+
+    Args:
+        model: changed in place.
+        tensors: by the module's names; their type becomes the module's.
+        source: of the weights, for messages.
+        names: the module's names -> those of the source, for messages.
+
+    Raises:
+        ValueError: listing what is missing, left over or of another shape.
+    """
+    own, names = model.state_dict(), names or {}
+    missing = sorted(own.keys() - tensors.keys())
+    extra = sorted(names.get(k, k) for k in tensors.keys() - own.keys())
     wrong = [
-        f"{k} is {tuple(tensors[k].shape)}, needs {tuple(own[k].shape)}"
-        for k in own.keys() & tensors.keys()
+        f"{names.get(k, k)} is {tuple(tensors[k].shape)}, needs {tuple(own[k].shape)}"
+        for k in sorted(own.keys() & tensors.keys())
         if own[k].shape != tensors[k].shape
     ]
     if missing or extra or wrong:

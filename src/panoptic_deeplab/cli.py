@@ -16,6 +16,7 @@ from rich.console import Console
 from panoptic_deeplab.bench import BENCHES
 from panoptic_deeplab.commands.bench import bench
 from panoptic_deeplab.commands.compare import Compare, compare
+from panoptic_deeplab.commands.convert import Convert, convert_weights
 from panoptic_deeplab.commands.data import DataSynthetic, synthetic
 from panoptic_deeplab.commands.data_check import DataCheck, check_data
 from panoptic_deeplab.commands.data_compare import DataCompare, compare_data
@@ -128,6 +129,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "data compare": (DataCompare, compare_data),
     "data submit": (DataSubmit, submit_data),
     "models": (Models, models),
+    "convert": (Convert, convert_weights),
     "weights list": (WeightsList, list_weights),
     "weights get": (WeightsGet, get_weights),
     "weights show": (WeightsShow, show_weights),

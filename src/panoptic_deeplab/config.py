@@ -274,13 +274,16 @@ class InferenceConfig(Frozen):
     """How an image meets the network when it is used; see `predict.py`.
 
     Attributes:
-        scale: the image is resized by this factor first, the result is at the image's own size
-            all the same. Above 1 for objects of few pixels, below 1 to save time.
+        long_side: the image is resized first so that its longer side has this many pixels; 640 in
+            detectron2's weights for COCO. 0: never.
+        scale: the image is resized by this factor, the result is at the image's own size all the
+            same. Above 1 for objects of few pixels, below 1 to save time.
         scales: further factors; the network sees the image at each, and what its heads say is
             averaged on the grid of the largest. Paper: 0.5 to 2 in steps of 0.25 (COCO: to 1.5).
         flip: each of them is also seen mirrored, left to right; paper.
     """
 
+    long_side: Annotated[int, Field(ge=0)] = 0
     scale: Annotated[float, Field(gt=0, le=8)] = 1.0
     scales: Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)] = (1.0,)
     flip: bool = False

@@ -24,8 +24,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from panoptic_deeplab import render
-from panoptic_deeplab.checkpoint import Checkpoint, load_checkpoint
+from panoptic_deeplab.backbone_weights import BackboneWeights, read_backbone
+from panoptic_deeplab.checkpoint import Checkpoint, load_checkpoint, own_kind
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
+from panoptic_deeplab.convert import convert
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image, to_eight_bits
 from panoptic_deeplab.files import make_folder
@@ -104,11 +106,17 @@ class Member(NamedTuple):
         model: the network.
         scale: by which it wants images resized, `InferenceConfig.scale` of its own experiment.
         share: how much it counts.
+        long_side: that it wants images to have first, `InferenceConfig.long_side`; 0: their own.
     """
 
     model: PanopticDeepLab
     scale: float = 1.0
     share: float = 1.0
+    long_side: int = 0
+
+    def factor(self, size: Sequence[int]) -> float:
+        """By how much an image of (height, width) is resized for it."""
+        return self.scale * (self.long_side / max(size) if self.long_side else 1.0)
 
 
 class Predictor(nn.Module):
@@ -260,7 +268,8 @@ class Predictor(nn.Module):
 
     @property
     def _members(self) -> tuple[Member, ...]:
-        return (Member(self.model, self.inference.scale, self._share), *self._others)
+        own = self.inference
+        return (Member(self.model, own.scale, self._share, own.long_side), *self._others)
 
     def _heads(self, pixels: NDArray[np.uint8]) -> tuple[Outputs, View]:
         """On the grid of the largest look of the first network: its own, or the mean of all."""
@@ -268,17 +277,18 @@ class Predictor(nn.Module):
         # The largest look comes first: its grid is the mean's.
         factors = sorted(self.inference.scales, reverse=True)
         if len(factors) == len(members) == 1 and not self.inference.flip:
-            return self._look(self.model, _scaled(pixels, self.inference.scale * factors[0]))
+            scale = members[0].factor(pixels.shape[:2]) * factors[0]
+            return self._look(self.model, _scaled(pixels, scale))
         mean: MeanOutputs | None = None
         with torch.inference_mode():
-            for model, own_scale, share in members:
+            for member in members:
                 for factor in factors:
-                    scaled = _scaled(pixels, own_scale * factor)
+                    scaled = _scaled(pixels, member.factor(pixels.shape[:2]) * factor)
                     for mirrored in (False, True)[: 1 + self.inference.flip]:
-                        outputs, view = self._look(model, scaled, mirrored=mirrored)
+                        outputs, view = self._look(member.model, scaled, mirrored=mirrored)
                         if mean is None:
                             mean, target = MeanOutputs(view), view
-                        mean.add(outputs, view, share)
+                        mean.add(outputs, view, member.share)
                         del outputs
             assert mean is not None, "settings have at least one scale"
             return mean.result(), target
@@ -307,8 +317,9 @@ class Predictor(nn.Module):
         """Refuse in words what the system would end without one."""
         if self.device.type != "cpu":
             return
-        for model, scale, _ in self._members:
-            scaled = _scaled_size(size, scale * max(self.inference.scales))
+        for member in self._members:
+            model = member.model
+            scaled = _scaled_size(size, member.factor(size) * max(self.inference.scales))
             stride = model.backbone.strides[-1]
             network = padded_size(scaled, stride, align_corners=model.align_corners)
             if network[0] * network[1] < _CHECK_MEMORY_PX:
@@ -323,12 +334,13 @@ def load(source: str | Path = "default", *, device: str | None = None) -> Predic
 
     Args:
         source: a name such as "nuclei" (`panoptic-deeplab weights list`), a file such as a run's
-            `model.safetensors`, a web address, or hf://ORG/REPO; see `hub.resolve`.
+            `model.safetensors` or one that `convert` knows, a web address, or hf://ORG/REPO; see
+            `hub.resolve`.
         device: torch's name; None: a GPU if there is one, else the CPU.
 
     Raises:
         FileNotFoundError: if there are no such weights.
-        ValueError: if the file is damaged or not a model of this package.
+        ValueError: if the file is damaged, of no known origin, or a backbone alone.
         OSError: if it cannot be fetched.
     """
     return as_predictor(find_checkpoint(source)).to(_device(device))
@@ -370,8 +382,13 @@ def load_ensemble(
                 f"{sources[0]} on {first.labels.name!r} ({first.labels.num_classes}). Drop one."
             )
     others = [
-        Member(checkpoint.model, checkpoint.experiment.inference.scale, count)
-        for checkpoint, count in zip(rest, counts[1:], strict=True)
+        Member(
+            found.model,
+            found.experiment.inference.scale,
+            count,
+            found.experiment.inference.long_side,
+        )
+        for found, count in zip(rest, counts[1:], strict=True)
     ]
     return as_predictor(first, others=others, share=counts[0]).to(_device(device))
 
@@ -399,7 +416,31 @@ def _device(name: str | None) -> str:
 
 def find_checkpoint(source: str | Path) -> Checkpoint:
     """Read weights from wherever `hub.resolve` finds them; arguments and errors as for `load`."""
-    return load_checkpoint(resolve(source))
+    found = find_weights(source)
+    if isinstance(found, Checkpoint):
+        return found
+    raise ValueError(
+        f"{source} is a backbone alone ({found.config.backbone}): the heads behind it were never "
+        "trained, so it cannot predict. Train a network that starts from it: --run.start-from."
+    )
+
+
+def find_weights(source: str | Path) -> Checkpoint | BackboneWeights:
+    """Read this package's or another publisher's weights, of a whole model or a backbone alone.
+
+    Args:
+        source: as for `load`.
+
+    Raises:
+        FileNotFoundError: if there are no such weights.
+        ValueError: if the file is damaged or of no known origin.
+        OSError: if it cannot be fetched.
+    """
+    path = resolve(source)
+    kind = own_kind(path)
+    if kind is None:
+        return convert(path)
+    return read_backbone(path) if kind == "backbone" else load_checkpoint(path)
 
 
 def to_rgb(image: ImageLike) -> NDArray[np.uint8]:

@@ -29,8 +29,10 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
+from panoptic_deeplab.backbone_weights import start_from_backbone
 from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
+    Checkpoint,
     TrainingState,
     read_state,
     restore,
@@ -49,7 +51,7 @@ from panoptic_deeplab.journal import Journal
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.losses import Losses, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
-from panoptic_deeplab.predict import Predictor, find_checkpoint
+from panoptic_deeplab.predict import Predictor, find_weights
 from panoptic_deeplab.provenance import of_run
 from panoptic_deeplab.structures import Batch
 
@@ -307,9 +309,15 @@ def _finish_step_on_signal(training: Training) -> Iterator[None]:
 
 
 def _start(model: PanopticDeepLab, labels: LabelSpace, weights: str) -> None:
-    fresh = start_from(model, labels, find_checkpoint(weights))
-    left = f"; left random, since the classes differ: {', '.join(fresh)}" if fresh else ""
-    logger.info("Starting from %s%s.", weights, left)
+    source = find_weights(weights)
+    if isinstance(source, Checkpoint):
+        fresh = start_from(model, labels, source)
+        left = f"; left random, since the classes differ: {', '.join(fresh)}" if fresh else ""
+        logger.info("Starting from %s%s.", weights, left)
+        return
+    unused = start_from_backbone(model, source)
+    left = f"; not used: {', '.join(unused[:3])} and so on ({len(unused)})" if unused else ""
+    logger.info("Backbone from %s, decoders and heads random%s.", weights, left)
 
 
 def _resume(training: Training, state_file: Path) -> None:

@@ -218,7 +218,7 @@ def test_predict_what_is_not_there(run: Any, tmp_path: Path, tiny_weights: Path)
         ((tmp_path / "empty", *out, "--weights", tiny_weights), "the folder has none"),
         ((tmp_path / "*.gif", *out, "--weights", tiny_weights), "No file fits the pattern"),
         ((tmp_path, *out, "--weights", tmp_path / "w.safetensors"), "Expected a weights file at"),
-        ((tmp_path, *out, "--weights", tmp_path / "a.png"), "not a whole safetensors file"),
+        ((tmp_path, *out, "--weights", tmp_path / "a.png"), "and no safetensors file"),
         ((tmp_path, *out, "--weights", "nonesuch"), "No weights named 'nonesuch'"),
         ((*out, "--weights", tiny_weights), "Expected at least one image file"),
     ):

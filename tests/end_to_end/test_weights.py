@@ -80,12 +80,12 @@ def test_show(run: Any, server: FileServer, tiny_weights: Path, tmp_path: Path) 
         assert words in out
     code, out, _ = run("weights", "show", "nuclei", "--tensors")
     assert "semantic_head.predict.weight" in out
-    assert "PQ 83.3" in out
+    assert "PQ 84.1, PQ of things 70.3" in out
     code, out, _ = run("weights", "show", f"{server.url}/tiny.safetensors", "--json")
     assert json.loads(out)["labels"]["name"] == "synthetic streets"
     code, out, err = run("weights", "show", __file__)
     assert (code, out) == (2, "")
-    assert "is no safetensors file" in err
+    assert "no file of torch, no pickle of detectron2 and no safetensors file" in err
 
 
 def test_share_into_a_folder(run: Any, tiny_weights: Path, tmp_path: Path) -> None:

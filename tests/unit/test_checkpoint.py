@@ -125,7 +125,7 @@ def test_a_missing_file_and_a_model_in_place_of_a_state(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is none"):
         load_checkpoint(tmp_path / "nowhere.safetensors")
     save_checkpoint(tmp_path / "model.safetensors", model, LABELS, SMALL, {})
-    with pytest.raises(ValueError, match="expected a run's resume state"):
+    with pytest.raises(ValueError, match="holds a whole model, expected a run's state"):
         read_state(tmp_path / "model.safetensors")
 
 

@@ -272,7 +272,7 @@ def test_contents_of_other_files(tmp_path):
     assert (contents.format, contents.header) == ("safetensors", {"header": {"made": "elsewhere"}})
     assert contents.tensors[0].shape == (2, 3)
     (tmp_path / "y.pkl").write_bytes(b"\x80\x04N.")
-    with pytest.raises(ValueError, match="no safetensors file, or not a whole one"):
+    with pytest.raises(ValueError, match="it holds no dictionary of weights"):
         read_contents(tmp_path / "y.pkl")
     with pytest.raises(FileNotFoundError, match="there is none"):
         read_contents(tmp_path / "gone")

@@ -3,7 +3,8 @@
 Papers: arXiv:1512.03385, arXiv:1611.05431, dilation and multi-grid arXiv:1706.05587. Two forms
 differ in where a block's stride sits: in its first unit (torchvision, timm, detectron2) or, with
 the identity subsampled beside it, in its last (TensorFlow's slim; "beta" with the DeepLab stem;
-the paper's). Stride always sits in the 3x3 convolution. The classifier is left out.
+the paper's). Stride sits in the 3x3 convolution, or in MSRA's weights in the first 1x1. The
+classifier is left out.
 """
 
 from functools import partial
@@ -19,6 +20,7 @@ STAGE_CHANNELS = (256, 512, 1024, 2048)
 
 Stem = Literal["plain", "deeplab"]
 StrideUnit = Literal["first", "last"]
+StrideConv = Literal["spatial", "reduce"]
 
 
 class Bottleneck(nn.Module):
@@ -28,7 +30,8 @@ class Bottleneck(nn.Module):
         in_channels: C of the input.
         width: C inside.
         out_channels: C of the output.
-        stride: of the 3x3 convolution and the shortcut.
+        stride: of the unit.
+        stride_conv: which convolution has it, the 3x3 ("spatial") or the 1x1 before ("reduce").
         dilation: of the 3x3 convolution.
         groups: of the 3x3 convolution.
         norm_epsilon: of the batch norms.
@@ -46,15 +49,17 @@ class Bottleneck(nn.Module):
         groups: int,
         norm_epsilon: float,
         drop_path: float,
+        stride_conv: StrideConv = "spatial",
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.reduce = ConvNormAct(in_channels, width, 1, norm_epsilon=norm_epsilon)
+        reduced = stride if stride_conv == "reduce" else 1
+        self.reduce = ConvNormAct(in_channels, width, 1, stride=reduced, norm_epsilon=norm_epsilon)
         self.spatial = ConvNormAct(
             width,
             width,
             3,
-            stride=stride,
+            stride=stride // reduced,
             dilation=dilation,
             groups=groups,
             norm_epsilon=norm_epsilon,
@@ -92,6 +97,7 @@ class ResNet(Backbone):
         stem: one 7x7 convolution ("plain") or three 3x3 with 64, 64, 128 channels ("deeplab").
         stride_unit: the unit of a block that carries its stride. With "last", the low-level
             features are taken in front of it, at the stride the block works on.
+        stride_conv: the convolution of that unit that carries it; "reduce" in MSRA's weights.
         multi_grid: further dilation of the last block's units; DeepLabV3's best: (1, 2, 4).
         dilate_first: also dilate the first unit behind a removed stride (detectron2); torchvision
             and timm start with the second, which sees the same pixels as the strided network.
@@ -108,6 +114,7 @@ class ResNet(Backbone):
         units: tuple[int, int, int, int],
         stem: Stem = "plain",
         stride_unit: StrideUnit = "first",
+        stride_conv: StrideConv = "spatial",
         multi_grid: tuple[int, ...] = (1, 1, 1),
         dilate_first: bool = False,
         groups: int = 1,
@@ -119,6 +126,7 @@ class ResNet(Backbone):
         super().__init__()
         check_choice("stem", stem, Stem)
         check_choice("stride_unit", stride_unit, StrideUnit)
+        check_choice("stride_conv", stride_conv, StrideConv)
         _check_multi_grid(multi_grid, units[-1])
         plan = StridePlan(output_stride)
         plan.step(2)
@@ -143,6 +151,7 @@ class ResNet(Backbone):
                         groups * group_width * 2**block,
                         out_channels,
                         stride=stride,
+                        stride_conv=stride_conv,
                         dilation=dilation * (multi_grid[i] if block == 3 else 1),
                         groups=groups,
                         norm_epsilon=norm_epsilon,

@@ -8,11 +8,20 @@ from typing import Annotated, Any
 import tyro
 
 from panoptic_deeplab.commands.sources import data_config
+from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import SETTINGS, Flag, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
 from panoptic_deeplab.settings import find_experiment, make_experiment
 from panoptic_deeplab.terminal import INTERRUPTED, show_progress
+
+_OF_A_BACKBONE = (
+    "backbone",
+    "backbone_options",
+    "backbone_norm_epsilon",
+    "pixel_mean",
+    "pixel_std",
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class Train:
     """Name of a recipe, or a YAML or JSON file with settings, such as a run's experiment.json."""
     data: str | None = None
     """Folder of a data set, whose format is recognised, or 'synthetic'; default: the recipe's."""
+    finetune: str | None = None
+    """Start from these weights, with the network they are for; all else is the recipe's."""
     resume: Flag = False
     """Go on where the run in this folder stopped."""
     debug: Flag = False
@@ -48,12 +59,34 @@ def run_train(options: Any) -> int:
     return INTERRUPTED if result.name == STATE else 0
 
 
+def starting_from(experiment: Experiment, weights: str) -> Experiment:
+    """The same experiment with the network of trained weights, and those as its start.
+
+    Of a backbone alone come the backbone and the pixels it was trained on.
+    """
+    from panoptic_deeplab.checkpoint import Checkpoint
+    from panoptic_deeplab.predict import find_weights
+
+    found = find_weights(weights)
+    if isinstance(found, Checkpoint):
+        model = found.experiment.model
+    else:
+        taken = {name: getattr(found.config, name) for name in _OF_A_BACKBONE}
+        model = experiment.model.model_copy(update=taken)
+    run = experiment.run.model_copy(update={"start_from": weights})
+    return experiment.model_copy(update={"model": model, "run": run})
+
+
 def with_settings(words: list[str]) -> tuple[type[Any], Any]:
     """The options of `train` with all settings, and as their defaults the values of the recipe."""
     name = value_of("--recipe", words)
     if name is None and "--help" not in words:
         raise ValueError(f"train needs --recipe. {near_names('', list(RECIPES))}")
-    settings = plain_copy(find_experiment(name or next(iter(RECIPES))))
+    experiment = find_experiment(name or next(iter(RECIPES)))
+    weights = value_of("--finetune", words)
+    if weights is not None:
+        experiment = starting_from(experiment, weights)
+    settings = plain_copy(experiment)
     group: Any = Annotated[type(settings), tyro.conf.arg(name="")]
     kind = make_dataclass("Train", [(SETTINGS, group)], bases=(Train,), frozen=True, kw_only=True)
     kind.__doc__ = Train.__doc__

@@ -191,6 +191,8 @@ def _overview(contents: "Contents") -> Table:
     version = f", version {contents.format_version}" if contents.format_version else ""
     kind = f", {contents.kind}" if contents.kind else ""
     table.add_row("format", f"{contents.format}{kind}{version}")
+    if contents.origin:
+        table.add_row("origin", contents.origin)
     experiment = contents.header.get("experiment")
     if isinstance(experiment, dict):
         model = experiment.get("model", {})

@@ -45,8 +45,22 @@ def read_label_file(root: Path, *, is_thing: bool = True) -> LabelFile | None:
         ValueError: naming the file and the class that is not as it should be.
     """
     path = root / FILE
+    return read_labels(path, is_thing=is_thing) if path.is_file() else None
+
+
+def read_labels(path: Path, *, is_thing: bool = True) -> LabelFile:
+    """Read a file with classes.
+
+    Args:
+        path: of the file, whatever its name.
+        is_thing: of classes that do not say.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: naming the file and the class that is not as it should be.
+    """
     if not path.is_file():
-        return None
+        raise FileNotFoundError(f"Expected a file with classes at {path}, there is none.")
     try:
         whole = json.loads(path.read_bytes())
     except ValueError as error:
@@ -67,7 +81,7 @@ def read_label_file(root: Path, *, is_thing: bool = True) -> LabelFile | None:
         classes.append(_read_class(record, i, colors[i], is_thing, f"{path}: classes[{i}]"))
     try:
         space = LabelSpace(
-            str(whole.get("name", root.resolve().name)),
+            str(whole.get("name", path.resolve().parent.name)),
             tuple(sorted(classes, key=lambda c: c.dataset_id)),
         )
     except ValueError as error:

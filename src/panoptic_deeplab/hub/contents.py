@@ -1,4 +1,4 @@
-"""What a file of weights holds, read from its header alone: no tensor is loaded, no model built."""
+"""What a file of weights holds; of safetensors files, whosever, the header alone is read."""
 
 import json
 from collections import Counter
@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from panoptic_deeplab.checkpoint import FORMAT, check_version
+from panoptic_deeplab.convert import known_title, read_tensors
+from panoptic_deeplab.convert.read import is_safetensors
 from panoptic_deeplab.provenance import from_version_1
 
 
@@ -35,7 +37,8 @@ class Contents:
     Attributes:
         path: of the file.
         size_bytes: of the file.
-        format: "panoptic_deeplab", or "safetensors" for files of others.
+        format: "panoptic_deeplab", or "safetensors" or "pickle" for files of others.
+        origin: of files of others, in words: what `convert` takes them for.
         kind: "model" or "state" (of a run) in this package's files, else "".
         format_version: of this package's files, else 0.
         header: this package's: experiment, labels, provenance as plain data; else the texts found.
@@ -49,6 +52,7 @@ class Contents:
     format_version: int
     header: dict[str, Any]
     tensors: tuple[TensorInfo, ...]
+    origin: str = ""
 
     @property
     def parts(self) -> dict[str, int]:
@@ -74,6 +78,7 @@ class Contents:
             "format": self.format,
             "kind": self.kind,
             "format_version": self.format_version,
+            "origin": self.origin,
             **self.header,
             "num_tensors": len(self.tensors),
             "num_values": sum(t.num_values for t in self.tensors),
@@ -86,7 +91,9 @@ class Contents:
 
 
 def read_contents(path: str | Path) -> Contents:
-    """Look into a safetensors file.
+    """Look into a file of weights; no model is built.
+
+    The tensors of other publishers' pickles are read, since nothing else tells their shapes.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -95,26 +102,27 @@ def read_contents(path: str | Path) -> Contents:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected a weights file at {path}, there is none.")
+    size = path.stat().st_size
+    with path.open("rb") as beginning:
+        is_pickle = not is_safetensors(beginning.read(16), size)
+    if is_pickle:
+        loaded = read_tensors(path)
+        infos = (TensorInfo(n, tuple(t.shape), str(t.dtype)[6:]) for n, t in loaded.items())
+        tensors = tuple(sorted(infos, key=lambda info: info.name))
+        return Contents(path, size, "pickle", "", 0, {}, tensors, known_title(loaded))
     try:
         with safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}
             tensors = tuple(_info(file, name) for name in sorted(file.keys()))
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} is no safetensors file, or not a whole one ({error}). Only those can be shown."
-        ) from error
-    is_own = texts.get("format") == FORMAT
-    if is_own:
-        check_version(texts, path)
-    return Contents(
-        path,
-        path.stat().st_size,
-        FORMAT if is_own else "safetensors",
-        texts.get("kind", "") if is_own else "",
-        int(texts["format_version"]) if is_own else 0,
-        _plain(texts, path) if is_own else {"header": dict(texts)},
-        tensors,
-    )
+        raise ValueError(f"{path} is not a whole safetensors file ({error}).") from error
+    if texts.get("format") != FORMAT:
+        names = {tensor.name: None for tensor in tensors}
+        title = known_title(names)
+        return Contents(path, size, "safetensors", "", 0, {"header": dict(texts)}, tensors, title)
+    check_version(texts, path)
+    kind, version = texts.get("kind", ""), int(texts["format_version"])
+    return Contents(path, size, FORMAT, kind, version, _plain(texts, path), tensors)
 
 
 def _info(file: Any, name: str) -> TensorInfo:
