@@ -1,5 +1,6 @@
 """A web server on this machine that stands in for publishers, with faults on demand."""
 
+import signal
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -112,3 +113,8 @@ def status(code: int, body: bytes = b"", **headers: str) -> Callable[[Any], bool
         return True
 
     return fault
+
+
+def as_from_a_terminal() -> None:
+    """For `preexec_fn`: a child of a background job ignores Ctrl-C unless it is told not to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -281,12 +281,17 @@ class InferenceConfig(Frozen):
         scales: further factors; the network sees the image at each, and what its heads say is
             averaged on the grid of the largest. Paper: 0.5 to 2 in steps of 0.25 (COCO: to 1.5).
         flip: each of them is also seen mirrored, left to right; paper.
+        tile: images whose scaled side is longer are seen in tiles of this side in pixels, whose
+            heads are blended; 0: never.
+        tile_overlap: of neighbouring tiles, in pixels; larger than what should not be cut.
     """
 
     long_side: Annotated[int, Field(ge=0)] = 0
     scale: Annotated[float, Field(gt=0, le=8)] = 1.0
     scales: Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)] = (1.0,)
     flip: bool = False
+    tile: Annotated[int, Field(ge=0)] = 0
+    tile_overlap: Positive = 256
 
 
 class ScheduleConfig(Frozen):

@@ -12,11 +12,10 @@ images of any size. Goes out: a `Prediction` at the image's own size, which draw
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,17 +29,25 @@ from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.convert import convert
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image, to_eight_bits
+from panoptic_deeplab.data.windows import ArrayWindows, Windows, open_windows
 from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.hub import resolve
 from panoptic_deeplab.hub.pretrained import pretrained_source, push_to_hub, save_pretrained
 from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.looks import Member, look, padded_size, scale_image, scaled_size
 from panoptic_deeplab.memory import available_bytes, forward_bytes
-from panoptic_deeplab.model import MIN_SIDE, PanopticDeepLab
+from panoptic_deeplab.model import PanopticDeepLab
 from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
+from panoptic_deeplab.tiled import check_tiles, needs_tiles, tiled_heads
 from panoptic_deeplab.views import MeanOutputs, View
 
 ImageLike = str | Path | NDArray[np.generic] | Image.Image
+
+_SHOWN_PX = 16_000_000
+"""Most pixels of an overlay of an image that was looked at in tiles; our choice."""
+
+_TILES = "look at it in tiles: --tile 1024, or inference.tile from Python"
 
 _CHECK_MEMORY_PX = 4_000_000  # smaller images fit wherever torch itself does
 
@@ -50,14 +57,17 @@ class Prediction:
     """What was found in one image.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, as the network saw it, at its own size.
-        panoptic: the segments, at the same size.
+        image: (H, W, 3) uint8 RGB, as the network saw it, at its own size; of an image that was
+            looked at in tiles every `step`-th pixel along both axes.
+        panoptic: the segments, at the image's own size.
         labels: their classes.
+        step: 1, or more where the image was looked at in tiles and has over 16 megapixels.
     """
 
     image: NDArray[np.uint8]
     panoptic: PanopticMap
     labels: LabelSpace
+    step: int = 1
 
     @property
     def segment_map(self) -> NDArray[np.int32]:
@@ -71,7 +81,10 @@ class Prediction:
 
     def overlay(self, *, scale: int = 1) -> Image.Image:
         """The image with colours, outlines and names; see `render.overlay`."""
-        return Image.fromarray(render.overlay(self.image, self.panoptic, self.labels, scale=scale))
+        shown = self.panoptic
+        if self.step > 1:
+            shown = reduced_map(shown, self.step)
+        return Image.fromarray(render.overlay(self.image, shown, self.labels, scale=scale))
 
     def save(self, folder: str | Path, stem: str = "prediction") -> None:
         """Write `STEM.png` and `STEM.json` (COCO's panoptic form) and `STEM_overlay.png`.
@@ -97,26 +110,6 @@ class Prediction:
             self.overlay(scale=render.readable_scale(self.panoptic.size)).save(overlay)
             for file in (Path(part) / stem / f"{stem}.png", overlay, Path(part) / f"{stem}.json"):
                 file.replace(folder / file.name)
-
-
-class Member(NamedTuple):
-    """One of several networks that look at the same image.
-
-    Attributes:
-        model: the network.
-        scale: by which it wants images resized, `InferenceConfig.scale` of its own experiment.
-        share: how much it counts.
-        long_side: that it wants images to have first, `InferenceConfig.long_side`; 0: their own.
-    """
-
-    model: PanopticDeepLab
-    scale: float = 1.0
-    share: float = 1.0
-    long_side: int = 0
-
-    def factor(self, size: Sequence[int]) -> float:
-        """By how much an image of (height, width) is resized for it."""
-        return self.scale * (self.long_side / max(size) if self.long_side else 1.0)
 
 
 class Predictor(nn.Module):
@@ -192,7 +185,7 @@ class Predictor(nn.Module):
 
     def settings(self) -> str:
         """What a result depends on beside weights, in one line, to tell predictors apart."""
-        members = [(member.scale, member.share) for member in self._members]
+        members = [tuple(member[1:]) for member in self._members]
         return f"{self.grouping} {self.inference} {members}"
 
     def checkpoint(self) -> Checkpoint:
@@ -230,25 +223,44 @@ class Predictor(nn.Module):
             ValueError: if it is no picture, or an array of another shape or type.
             MemoryError: if the image is too large for the memory there is.
         """
+        if self.inference.tile:
+            windows = to_windows(image)
+            if needs_tiles(self._members, self.inference, windows.size):
+                return self._predict_tiles(windows)
         pixels = to_rgb(image)
         size = (pixels.shape[0], pixels.shape[1])
         self._check_memory(size)
         try:
-            outputs, view = self._heads(pixels)
-            (panoptic,) = group_outputs(
-                outputs,
-                self.labels,
-                size=view.network,
-                crop_size=view.size,
-                output_size=size,
-                align_corners=view.align_corners,
-                **self.grouping.model_dump(),
-            )
+            panoptic = self._group(*self._heads(pixels), size)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             raise MemoryError(_too_large(size)) from error
         return Prediction(pixels, panoptic, self.labels)
+
+    def _predict_tiles(self, windows: Windows) -> Prediction:
+        """Find the segments of an image that is read, and looked at, in tiles."""
+        with torch.inference_mode():
+            outputs, view, tiles = tiled_heads(self._members, self.inference, windows)
+        # The limit on centers is one per look, so per tile here.
+        panoptic = self._group(outputs, view, windows.size, top_k=self.grouping.top_k * tiles)
+        step = max(1, ceil((windows.size[0] * windows.size[1] / _SHOWN_PX) ** 0.5))
+        return Prediction(windows.reduced(step), panoptic, self.labels, step)
+
+    def _group(
+        self, outputs: Outputs, view: View, size: tuple[int, int], **changed: int
+    ) -> PanopticMap:
+        """Group heads, at the image's own size."""
+        (panoptic,) = group_outputs(
+            outputs,
+            self.labels,
+            size=view.network,
+            crop_size=view.size,
+            output_size=size,
+            align_corners=view.align_corners,
+            **self.grouping.model_dump() | changed,
+        )
+        return panoptic
 
     def outputs(self, image: ImageLike) -> Outputs:
         """What the heads say about one image, for pictures and for study.
@@ -266,6 +278,14 @@ class Predictor(nn.Module):
             full = self.model.upsample(outputs, view.network)
         return Outputs(*(head[:, :, :height, :width].float() for head in full))
 
+    def check_settings(self) -> None:
+        """Refuse settings that no image could be looked at with.
+
+        Raises:
+            ValueError: if tiles are too small, or overlap too much or too little.
+        """
+        check_tiles(self._members, self.inference)
+
     @property
     def _members(self) -> tuple[Member, ...]:
         own = self.inference
@@ -278,14 +298,14 @@ class Predictor(nn.Module):
         factors = sorted(self.inference.scales, reverse=True)
         if len(factors) == len(members) == 1 and not self.inference.flip:
             scale = members[0].factor(pixels.shape[:2]) * factors[0]
-            return self._look(self.model, _scaled(pixels, scale))
+            return look(self.model, scale_image(pixels, scale))
         mean: MeanOutputs | None = None
         with torch.inference_mode():
             for member in members:
                 for factor in factors:
-                    scaled = _scaled(pixels, member.factor(pixels.shape[:2]) * factor)
+                    scaled = scale_image(pixels, member.factor(pixels.shape[:2]) * factor)
                     for mirrored in (False, True)[: 1 + self.inference.flip]:
-                        outputs, view = self._look(member.model, scaled, mirrored=mirrored)
+                        outputs, view = look(member.model, scaled, mirrored=mirrored)
                         if mean is None:
                             mean, target = MeanOutputs(view), view
                         mean.add(outputs, view, member.share)
@@ -293,35 +313,14 @@ class Predictor(nn.Module):
             assert mean is not None, "settings have at least one scale"
             return mean.result(), target
 
-    def _look(
-        self, model: PanopticDeepLab, scaled: NDArray[np.uint8], *, mirrored: bool = False
-    ) -> tuple[Outputs, View]:
-        """Run one network on one scaled image."""
-        shown = scaled[:, ::-1] if mirrored else scaled
-        padded = pad(shown, model.backbone.strides[-1], align_corners=model.align_corners)
-        size, network = scaled.shape[:2], padded.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(padded)).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            outputs: Outputs = model(tensor.to(self.device))
-        samples = outputs.semantic.shape[2:]
-        view = View(
-            (size[0], size[1]),
-            (network[0], network[1]),
-            (samples[0], samples[1]),
-            model.align_corners,
-            mirrored,
-        )
-        return outputs, view
-
     def _check_memory(self, size: tuple[int, int]) -> None:
         """Refuse in words what the system would end without one."""
         if self.device.type != "cpu":
             return
         for member in self._members:
             model = member.model
-            scaled = _scaled_size(size, member.factor(size) * max(self.inference.scales))
-            stride = model.backbone.strides[-1]
-            network = padded_size(scaled, stride, align_corners=model.align_corners)
+            scaled = scaled_size(size, member.factor(size) * max(self.inference.scales))
+            network = padded_size(scaled, member.stride, align_corners=model.align_corners)
             if network[0] * network[1] < _CHECK_MEMORY_PX:
                 continue
             needed, free = forward_bytes(model, network), available_bytes()
@@ -443,6 +442,20 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneWeights:
     return read_backbone(path) if kind == "backbone" else load_checkpoint(path)
 
 
+def to_windows(image: ImageLike) -> Windows:
+    """Open an image of any kind to be read in parts; see `Predictor.predict`."""
+    if isinstance(image, str | Path):
+        return open_windows(image)
+    return ArrayWindows(image if isinstance(image, np.ndarray) else to_rgb(image))
+
+
+def reduced_map(panoptic: PanopticMap, step: int) -> PanopticMap:
+    """Each step-th pixel of a map along both axes, to look at; areas stay those of the whole."""
+    return PanopticMap(
+        np.ascontiguousarray(panoptic.segment_map[::step, ::step]), panoptic.segments
+    )
+
+
 def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     """Bring an image of any kind to (H, W, 3) uint8 RGB; see `Predictor.predict`."""
     if isinstance(image, str | Path):
@@ -457,36 +470,6 @@ def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
     )
 
 
-def pad(image: NDArray[np.uint8], stride: int, *, align_corners: bool) -> NDArray[np.uint8]:
-    """Extend an image at the bottom and the right to a size whose feature maps align.
-
-    With `align_corners` sides are n * stride + 1, so that the corners of all feature maps fall on
-    the same pixels, as in training (paper: 1025 x 2049); else n * stride. The last row and
-    column are repeated. Measured on 14 pictures of nuclei with an early checkpoint: PQ of the
-    things 52.9, with grey padding 50.6, without padding 48.3.
-
-    Args:
-        image: (H, W, 3).
-        stride: the network's largest.
-        align_corners: of the model.
-
-    Returns:
-        (H', W', 3), each side at least `MIN_SIDE`; the image itself where nothing is missing.
-    """
-    height, width = image.shape[:2]
-    size = padded_size((height, width), stride, align_corners=align_corners)
-    if size == (height, width):
-        return image
-    return np.pad(image, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
-
-
-def padded_size(size: tuple[int, int], stride: int, *, align_corners: bool) -> tuple[int, int]:
-    """What `pad` makes of a size."""
-    extra = 1 if align_corners else 0
-    height, width = (-(-(max(side, MIN_SIDE) - extra) // stride) * stride + extra for side in size)
-    return height, width
-
-
 def _as_file(image: Image.Image) -> bytes:
     """Make a file of it, so that rotation, palettes and so on are treated in one place."""
     buffer = BytesIO()
@@ -497,19 +480,6 @@ def _as_file(image: Image.Image) -> bytes:
         shown = image if plain else image.convert("RGB")
         shown.save(buffer, "PNG", exif=image.getexif(), compress_level=0)
     return buffer.getvalue()
-
-
-def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    if scale == 1:
-        return image
-    height, width = _scaled_size((image.shape[0], image.shape[1]), scale)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
-
-
-def _scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    height, width = (max(1, round(scale * side)) for side in size)
-    return height, width
 
 
 def _array_to_rgb(array: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -542,9 +512,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _too_large(size: tuple[int, int], needed: int | None = None, free: int | None = None) -> str:
     shape = f"An image of {size[1]}x{size[0]} pixels (width x height)"
     if needed is None or free is None:
-        return f"{shape} needs more memory than there is. Make it smaller or cut it into tiles."
+        return f"{shape} needs more memory than there is. Make it smaller, or {_TILES}."
     factor = 0.9 * (free / needed) ** 0.5
     return (
         f"{shape} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free. Scale it to "
-        f"{int(size[1] * factor)}x{int(size[0] * factor)} or less, or cut it into tiles."
+        f"{int(size[1] * factor)}x{int(size[0] * factor)} or less, or {_TILES}."
     )

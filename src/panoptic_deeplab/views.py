@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panoptic_deeplab.structures import Outputs
+from panoptic_deeplab.tiles import Part
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -31,6 +32,7 @@ class View(NamedTuple):
         align_corners: whether samples lie on the corners of the input, or in the middle of the
             pixels that they stand for.
         mirrored: whether left and right of the image were exchanged before padding.
+        origin: (y, x) of the network's first pixel in the scaled image, where it saw a part of it.
     """
 
     size: Size
@@ -38,6 +40,7 @@ class View(NamedTuple):
     samples: Size
     align_corners: bool
     mirrored: bool = False
+    origin: Size = (0, 0)
 
     def span(self, axis: int) -> float:
         """What lies between two samples along an axis, as a share of the image's side."""
@@ -48,8 +51,9 @@ class View(NamedTuple):
 
     def first(self, axis: int) -> float:
         """Where the first sample lies along an axis, as a share of the image's side."""
+        start = self.origin[axis] / self.size[axis]
         middle = 0.5 / self.size[axis]  # of the first pixel
-        return middle if self.align_corners else self.span(axis) / 2
+        return start + (middle if self.align_corners else self.span(axis) / 2)
 
 
 class MeanOutputs:
@@ -72,32 +76,57 @@ class MeanOutputs:
         self._sums: list[Tensor] = []
         self._total = 0.0
 
-    def add(self, outputs: Outputs, view: View, share: float = 1.0) -> None:
+    def add(
+        self,
+        outputs: Outputs,
+        view: View,
+        share: float = 1.0,
+        *,
+        parts: tuple[Part, Part] | None = None,
+    ) -> None:
         """Add one look.
 
         Args:
             outputs: (B, K, h, w) and so on, on its own grid, as the network gives them.
             view: where that grid lies.
             share: how much it counts.
+            parts: where on the grid it counts, and how much, along y and x; None: everywhere.
         """
         sign = -1 if view.mirrored else 1
         scale = [view.span(axis) / self._target.span(axis) for axis in (0, 1)]
+        first, weights = [0, 0], None
         rows, columns = (_axis(view, self._target, axis) for axis in (0, 1))
+        if parts is not None:
+            rows, columns = (_cut(a, part) for a, part in zip((rows, columns), parts, strict=True))
+            first = [part.first for part in parts]
+            weights = torch.from_numpy(np.outer(*(part.weight for part in parts)))
         heads = (outputs.semantic.float().softmax(1), outputs.center.float())
         offset = outputs.offset.float()
         factors = torch.tensor([scale[0], sign * scale[1]], device=offset.device)
-        parts = [_resample(head, rows, columns) for head in heads]
-        parts.append(_resample(offset, rows, columns) * factors[:, None, None])
+        added = [_resample(head, rows, columns) for head in heads]
+        added.append(_resample(offset, rows, columns) * factors[:, None, None])
         if not self._sums:
-            self._sums = [torch.zeros_like(part) for part in parts]
-        for total, part in zip(self._sums, parts, strict=True):
-            total.add_(part, alpha=share)
+            height, width = self._target.samples
+            self._sums = [new.new_zeros((*new.shape[:2], height, width)) for new in added]
+        for total, new in zip(self._sums, added, strict=True):
+            height, width = new.shape[2:]
+            place = total[..., first[0] : first[0] + height, first[1] : first[1] + width]
+            if weights is not None:
+                new.mul_(weights.to(new.device))
+            place.add_(new, alpha=share)
         self._total += share
 
-    def result(self) -> Outputs:
-        """The means; the classes' as logarithms of probabilities, whose softmax they are."""
-        semantic, center, offset = (total / self._total for total in self._sums)
-        return Outputs(semantic.clamp_min(_LEAST).log(), center, offset)
+    def result(self, total: float | None = None) -> Outputs:
+        """The means, made in the place of the sums; no look can be added afterwards.
+
+        Args:
+            total: what the shares at each place sum to; None: those of all looks.
+
+        Returns:
+            Heads; the classes' as logarithms of probabilities, whose softmax they are.
+        """
+        semantic, center, offset = (s.div_(total or self._total) for s in self._sums)
+        return Outputs(semantic.clamp_min_(_LEAST).log_(), center, offset)
 
 
 class _Axis(NamedTuple):
@@ -118,6 +147,13 @@ def _axis(view: View, target: View, axis: int) -> _Axis:
     found = np.clip(np.round((place - view.first(axis)) / view.span(axis), 9), 0, last)
     low = np.floor(found).astype(np.int64)
     return _Axis(low, np.minimum(low + 1, last), (found - low).astype(np.float32))
+
+
+def _cut(axis: _Axis, part: Part) -> _Axis:
+    """The places at which a part counts."""
+    stop = part.first + len(part.weight)
+    used = slice(part.first, stop)
+    return _Axis(axis.low[used], axis.high[used], axis.weight[used])
 
 
 def _resample(head: Tensor, rows: _Axis, columns: _Axis) -> Tensor:

@@ -1,6 +1,7 @@
 """The command as a user meets it, in this process: importing torch once is enough."""
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,8 +31,12 @@ def run(
 
     def run(*words: object) -> Ended:
         capsys.readouterr()
+        log = logging.getLogger()
+        before = log.level, log.handlers[:]
         with pytest.raises(SystemExit) as ended:
             main([str(word) for word in words])
+        # Else the next test would log to a stream that is closed by then.
+        log.level, log.handlers[:] = before
         return Ended(int(ended.value.code or 0), *capsys.readouterr())
 
     return run

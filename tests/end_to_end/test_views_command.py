@@ -38,6 +38,20 @@ def test_looks_that_the_weights_ask_for(run: Any, photo: Path, tmp_path: Path) -
     assert maps[0] == maps[1] != maps[2]
 
 
+def test_tiles(run: Any, tiny_weights: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
+    np.save(tmp_path / "large.npy", pixels)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    maps = []
+    for name in ("large.npy", "large.png"):
+        out = tmp_path / name.replace(".", "_")
+        words = ("predict", tmp_path / name, "--weights", tiny_weights, "--out", out)
+        result = run(*words, "--tile", 160, "--tile-overlap", 64, "--flip")
+        assert (result.code, result.err) == (0, "")
+        maps.append((out / "predictions" / "large.png").read_bytes())
+    assert maps[0] == maps[1]
+
+
 def test_evaluate_with_looks(run: Any, tiny_weights: Path, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     run("data", "synthetic", "--out", scenes, "--images", 2, "--split", "val", "--size", 64, 96)
@@ -56,6 +70,8 @@ def test_evaluate_with_looks(run: Any, tiny_weights: Path, tmp_path: Path) -> No
     [
         (("--flip", "--no-flip"), "--flip and --no-flip exclude each other"),
         (("--scales", 0), "--scales takes factors above 0 and up to 8, got 0.0."),
+        (("--tile", 16), "Tiles of 16 pixels must overlap by 64 pixels or more"),
+        (("--tile", -1), "tile: input should be greater than or equal to 0, got -1"),
         (("--shares", 1, 2), "--shares weighs the networks of an ensemble"),
         (
             ("--ensemble", "default", "--shares", 1),

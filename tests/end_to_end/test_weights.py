@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from file_server import FileServer
+from file_server import FileServer, as_from_a_terminal
 from panoptic_deeplab.checkpoint import load_checkpoint
 from panoptic_deeplab.hub.catalogue import published
 
@@ -142,7 +142,13 @@ def test_training_starts_from_an_address_and_tells_where_it_comes_from(
 def test_ctrl_c_and_again(server: FileServer, tiny_weights: Path, tmp_path: Path) -> None:
     server.go_on.clear()
     words = command("weights", "get", f"{server.url}/tiny.safetensors")
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_from_a_terminal,
+    )
     assert server.reading.wait(60)
     deadline = time.monotonic() + 20
     while not list(tmp_path.rglob(".*.part")) and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from file_server import FileServer, redirect, status
+from file_server import FileServer, as_from_a_terminal, redirect, status
 from panoptic_deeplab.hub import download, http
 from panoptic_deeplab.hub.download import fetch
 from panoptic_deeplab.hub.verify import Expected, parse_digest
@@ -365,7 +365,13 @@ except KeyboardInterrupt:
 
 def child(server: FileServer, target: Path) -> subprocess.Popen[str]:
     words: list[Any] = [sys.executable, "-c", SCRIPT, f"{server.url}/model.pkl", target]
-    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    return subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+        preexec_fn=as_from_a_terminal,
+    )
 
 
 def wait_until(condition: Any) -> None:

@@ -27,6 +27,11 @@ class Networks:
     """Show images mirrored as well."""
     no_flip: Flag = False
     """Do not, even if the weights ask for it: half the time, a point of PQ less or so."""
+    tile: int | None = None
+    """Look at larger images in tiles of this side, so that memory does not grow with them; 1024 is
+    a good size. 0: never. Default: what the weights ask for."""
+    tile_overlap: int | None = None
+    """Of neighbouring tiles, in pixels; larger than what should not be cut."""
 
 
 def load_predictor(options: Networks) -> "Predictor":
@@ -55,7 +60,10 @@ def load_predictor(options: Networks) -> "Predictor":
     changes: dict[str, object] = {}
     if options.flip or options.no_flip:
         changes["flip"] = options.flip
-    if options.scales:
-        changes["scales"] = options.scales
-    predictor.inference = predictor.inference.model_copy(update=changes)
+    for name in ("scales", "tile", "tile_overlap"):
+        if getattr(options, name) not in (None, ()):
+            changes[name] = getattr(options, name)
+    settings = predictor.inference.model_dump() | changes
+    predictor.inference = type(predictor.inference).model_validate(settings)
+    predictor.check_settings()
     return predictor
