@@ -1,18 +1,20 @@
 """What holds for grouping whatever the scene."""
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panoptic_deeplab.grouping import panoptic_from_maps
+from panoptic_deeplab.grouping import group_outputs, panoptic_from_maps
 from panoptic_deeplab.grouping_plain import find_centers
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.metrics import PanopticQuality
-from panoptic_deeplab.structures import PanopticMap, Segment
+from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
 from panoptic_deeplab.targets import make_targets
 
 SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
 LABELS = LabelSpace("toy", tuple(ClassInfo(f"c{i}", i, i >= 3, (0, 0, 0)) for i in range(6)))
+BACKENDS = ("plain", "tensor", "auto")
 CELL = 24
 """Every thing lies inside its own cell, so centers stay apart."""
 
@@ -89,3 +91,68 @@ def test_every_thing_pixel_follows_its_nearest_center(seed: int) -> None:
         pixels = is_thing & (nearest == number)
         assert len(np.unique(ids[pixels])) == 1
     assert [s.id for s in panoptic.segments] == list(range(1, len(panoptic.segments) + 1))
+
+
+def partition(ids: np.ndarray) -> np.ndarray:
+    """The same map with segments numbered by their first pixel; void stays 0."""
+    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    numbers = np.argsort(np.argsort(first)) + 1
+    return np.where(ids == 0, 0, numbers[place.reshape(ids.shape)])
+
+
+@SETTINGS
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1,), (0,), (0, 1)]))
+def test_mirrored_maps_give_mirrored_segments(seed: int, axes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    semantic = rng.integers(0, 6, (20, 30)).astype(np.uint8)
+    heat = (rng.random((20, 30)) ** 8).astype(np.float32)
+    offset = rng.normal(0, 4, (2, 20, 30)).astype(np.float32)
+    plain = panoptic_from_maps(semantic, heat, offset, LABELS, stuff_area_px=20)
+    turned = offset.copy()
+    turned[list(axes)] *= -1
+    flipped = [np.flip(m, [a - 2 for a in axes]).copy() for m in (semantic, heat, turned)]
+    mirrored = panoptic_from_maps(*flipped, LABELS, stuff_area_px=20)
+    back = np.flip(mirrored.segment_map, axes).copy()
+    assert np.array_equal(partition(back), partition(plain.segment_map))
+    kinds = [sorted((s.class_id, s.area_px) for s in m.segments) for m in (plain, mirrored)]
+    assert kinds[0] == kinds[1]
+
+
+@SETTINGS
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 4]), st.sampled_from(BACKENDS))
+def test_a_result_of_twice_the_size_is_the_same_one(seed: int, factor: int, backend: str) -> None:
+    """With corners aligned every factor-th pixel of a larger result lies on a sample."""
+    outputs = perfect_outputs(scene(seed))
+    height, width = outputs.semantic.shape[2:]
+    results = []
+    for k in (1, factor):
+        size = (k * (height - 1) + 1, k * (width - 1) + 1)
+        (found,) = group_outputs(
+            outputs, LABELS, size=size, align_corners=True, stuff_area_px=1, backend=backend
+        )
+        results.append(np.ascontiguousarray(found.segment_map[::k, ::k]))
+    assert np.array_equal(partition(results[0]), partition(results[1]))
+
+
+@SETTINGS
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=3), st.sampled_from(BACKENDS))
+def test_the_order_of_images_changes_nothing(seeds: list[int], backend: str) -> None:
+    rng = [np.random.default_rng(seed) for seed in seeds]
+    maps = [
+        torch.from_numpy(np.stack([r.normal(0, 1, (n, 12, 17)).astype(np.float32) for r in rng]))
+        for n in (6, 1, 2)
+    ]
+    settings = {"size": (45, 65), "align_corners": True, "stuff_area_px": 1, "backend": backend}
+    plain = group_outputs(Outputs(*maps), LABELS, **settings)
+    turned = group_outputs(Outputs(*(m.flip(0) for m in maps)), LABELS, **settings)
+    for ours, theirs in zip(plain, reversed(turned), strict=True):
+        assert np.array_equal(ours.segment_map, theirs.segment_map)
+        assert ours.segments == theirs.segments
+
+
+def perfect_outputs(truth: PanopticMap) -> Outputs:
+    """Heads that say the truth, on its own grid."""
+    targets = make_targets(truth, LABELS, sigma_px=2.0)
+    semantic = torch.nn.functional.one_hot(targets.semantic.clamp(max=5), 6)
+    heads = (8.0 * semantic.permute(2, 0, 1), targets.center, targets.offset)
+    return Outputs(*(head[None].float() for head in heads))
