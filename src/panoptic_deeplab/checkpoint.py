@@ -156,10 +156,16 @@ class TrainingState:
 
 
 def save_state(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    average: nn.Module | None = None,
 ) -> None:
     """Write weights, optimizer and progress of a run, whole or not at all."""
+    averaged = average.state_dict() if average is not None else {}
     tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v.detach().cpu().contiguous() for k, v in averaged.items()}
     for number, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
             tensors[f"optimizer.{number}.{name}"] = value.detach().cpu().contiguous()
@@ -185,9 +191,15 @@ def read_state(path: str | Path) -> tuple[TrainingState, dict[str, Tensor]]:
 
 
 def restore(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    average: nn.Module | None = None,
 ) -> None:
     """Put back what `save_state` stored, bit for bit."""
+    if average is not None:
+        means = {k[len("average.") :]: v for k, v in tensors.items() if k.startswith("average.")}
+        load_strictly(average, means, "the run's average")
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     load_strictly(model, weights, "the run's state")
     entries: dict[int, dict[str, Tensor]] = {}

@@ -63,8 +63,8 @@ class ModelConfig(Frozen):
         depthwise_norm: batch norm and ReLU between the depthwise and the 1x1 part of separable
             convolutions of ASPP, decoder and heads; paper: no; published PyTorch weights: yes.
         align_corners: of every bilinear resize; paper and bowenc0221: yes, detectron2: no.
-        norm: "batch" (paper), "sync" (batch norm over all GPUs), "group" (arXiv:1803.08494, for
-            batches of one or two images) or "frozen" (batch norm with fixed statistics).
+        norm: "batch" (paper), "sync" (batch norm over all processes), "group" (arXiv:1803.08494,
+            for batches of one or two images) or "frozen" (batch norm with fixed statistics).
         backbone_norm: of the backbone; None: as `norm`.
         norm_epsilon: of the batch norms of ASPP, decoder and heads; paper's code base: 1e-5.
         backbone_norm_epsilon: of the backbone's; None: the backbone's own default.
@@ -125,6 +125,8 @@ class DataConfig(Frozen):
             do. Empty: all come up equally often.
         long_side: images are resized so that their longer side has this many pixels, before
             anything else, in training and validation; paper: 2177 on Mapillary Vistas. 0: never.
+        skip_unreadable: an image of the training split that cannot be read is left out, with a
+            warning, and another one takes its place; else the run ends.
         cache_mb: decoded training images kept in memory, up to this size in all, shared by the
             workers; 0: none.
         shuffle_window: images of tar shards are read shard by shard and shuffled among so many.
@@ -144,6 +146,7 @@ class DataConfig(Frozen):
     val_images: Positive = 100
     balance: str = ""
     long_side: Annotated[int, Field(ge=0)] = 0
+    skip_unreadable: bool = False
     cache_mb: Annotated[int, Field(ge=0)] = 0
     shuffle_window: Positive = 1000
     workers: Annotated[int, Field(ge=0)] = 1
@@ -304,6 +307,15 @@ class ScheduleConfig(Frozen):
         poly_power: the rate falls as (1 - step / iterations) ** poly_power; paper: 0.9.
         warmup_iterations: linear rise from 0 to the schedule's value; the paper names none.
         weight_decay: paper: 0 (Adam without decay).
+        accumulate: the batch is computed in so many parts, one after the other, which takes a part
+            of the memory and changes nothing but batch norms' statistics and which pixels are the
+            hardest; both are those of each part.
+        clip_norm: gradients are scaled down to this norm where theirs is larger; 0: never. The
+            paper does not.
+        ema_decay: of the moving average of the weights, which is then what is validated and
+            stored as the model; 0: none. The paper keeps the last weights.
+        backbone_rate_factor: the backbone learns at this multiple of the rate; paper: 1.
+        freeze_backbone: leave the backbone as it is, its batch norms' statistics too.
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the processor or
             GPU multiplies it natively.
         activation_checkpointing: keep only the inputs of the backbone's blocks and compute the
@@ -316,6 +328,11 @@ class ScheduleConfig(Frozen):
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     warmup_iterations: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    accumulate: Positive = 1
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    backbone_rate_factor: Annotated[float, Field(gt=0)] = 1.0
+    freeze_backbone: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
 
@@ -329,6 +346,11 @@ class RunConfig(Frozen):
         validate_images: at most this many validation images while training; 0: all.
         pictures: validation images drawn at each validation.
         checkpoint_every: steps between checkpoints; the last step always writes one.
+        checkpoint_minutes: most minutes between checkpoints; 0: steps alone count.
+        keep: so many of the newest checkpoints also stay as models, `step_N.safetensors`, to be
+            averaged or compared.
+        skip_bad_steps: so many steps in a row whose loss or gradient is not finite are left out,
+            with a warning, before the run ends; 0: it ends at the first.
         log_every: steps between lines of the log.
         threads: of torch on the CPU; 0: its own choice.
         start_from: weights to start from instead of random ones: a name, a file, a web address or
@@ -341,6 +363,9 @@ class RunConfig(Frozen):
     validate_images: Annotated[int, Field(ge=0)] = 0
     pictures: Annotated[int, Field(ge=0)] = 4
     checkpoint_every: Positive = 500
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    keep: Annotated[int, Field(ge=0)] = 0
+    skip_bad_steps: Annotated[int, Field(ge=0)] = 0
     log_every: Positive = 20
     threads: Annotated[int, Field(ge=0)] = 0
 

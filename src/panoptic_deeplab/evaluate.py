@@ -21,6 +21,7 @@ from rich.progress import Progress
 
 from panoptic_deeplab.assessment import Meters, Report, Wanted
 from panoptic_deeplab.data.base import PanopticDataset, read_truth
+from panoptic_deeplab.distributed import ALONE, Processes, gathered
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
 from panoptic_deeplab.predict import Prediction
@@ -98,6 +99,7 @@ def evaluate(
     on_prediction: Callable[[Sample, Prediction], None] | None = None,
     wanted: Wanted | None = None,
     keep: Keeps | None = None,
+    processes: Processes = ALONE,
 ) -> Report:
     """Predict every image of a data set and compare with its truth.
 
@@ -110,6 +112,7 @@ def evaluate(
         on_prediction: called with each sample and its prediction, to save or draw them.
         wanted: what to measure beyond the default.
         keep: gets the counts of each image; images it has already are not predicted again.
+        processes: among which the images are divided; each gets the report of all.
 
     Raises:
         ValueError: if `limit` is negative, the classes differ, an image has no truth or no kind,
@@ -118,7 +121,8 @@ def evaluate(
     check_same_classes(predictor.labels, dataset.labels)
     parts = _Parts(predictor.labels, wanted or Wanted(), kinds)
     numbers = _start(parts, dataset, limit, keep)
-    for number in _shown(numbers, progress):
+    own: list[ImageCounts] = []
+    for number in _shown(numbers[processes.rank :: processes.world], progress):
         sample = dataset[number]
         if sample.panoptic is None:
             raise ValueError(
@@ -139,10 +143,16 @@ def evaluate(
             band_share=parts.wanted.band_share,
         )
         parts.add(counts, seconds)
+        own.append(counts)
         if keep is not None:
             keep.add(counts)
         if on_prediction is not None:
             on_prediction(sample, prediction)
+    if processes.world > 1:
+        known = {counts.image_id for counts in own}
+        for counts in gathered(own):
+            if counts.image_id not in known:
+                parts.add(counts)
     return parts.report()
 
 

@@ -6,6 +6,7 @@ In: losses of steps, reports of validations, a predictor to draw with. Out: `log
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,16 @@ class Journal:
             board.close()
 
     def write_step(
-        self, step: int, total: int, losses: Losses, *, rate: float, speed: float, waiting: float
+        self,
+        step: int,
+        total: int,
+        losses: Losses,
+        *,
+        rate: float,
+        speed: float,
+        waiting: float,
+        norm: float,
+        memory: int,
     ) -> None:
         """Tell of the steps since the last line.
 
@@ -63,6 +73,8 @@ class Journal:
             rate: of learning, in the last step.
             speed: images per second.
             waiting: share of the time spent on waiting for data, 0..1.
+            norm: of the last step's gradient, before clipping.
+            memory: most bytes that were in use, of the GPU or of this process.
         """
         terms = {name: round(value.item(), 6) for name, value in losses._asdict().items()}
         line = {
@@ -72,11 +84,16 @@ class Journal:
             "learning_rate": rate,
             "images_per_second": round(speed, 2),
             "waiting_for_data": round(waiting, 4),
+            "gradient_norm": round(norm, 4) if math.isfinite(norm) else None,
+            "memory_gb": round(memory / 1e9, 3),
             "time": round(time.time(), 1),
         }
         self._append(line)
         values = {f"loss/{name}": value for name, value in terms.items()}
-        self._plot(step, values | {"learning_rate": rate, "images_per_second": speed})
+        self._plot(
+            step,
+            values | {"learning_rate": rate, "images_per_second": speed, "gradient_norm": norm},
+        )
         logger.info(
             "step %d of %d: loss %.3f (semantic %.3f, center %.3f, offset %.3f), %.1f images/s",
             step,

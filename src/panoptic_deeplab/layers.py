@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panoptic_deeplab.depthwise import DepthwiseConv
+from panoptic_deeplab.shared_norm import SharedBatchNorm2d
 from panoptic_deeplab.structures import Outputs
 
 Size = tuple[int, int]
@@ -256,7 +257,7 @@ def replace_norms(module: nn.Module, kind: NormKind) -> None:
     Args:
         module: changed in place. Weights and statistics are kept, except by "group", which has
             no statistics and starts anew.
-        kind: "batch" leaves everything as it is; "sync" shares statistics over all GPUs;
+        kind: "batch" leaves everything as it is; "sync" shares statistics over all processes;
             "group" normalises each image by itself (arXiv:1803.08494); "frozen" neither learns
             nor counts.
 
@@ -285,8 +286,7 @@ def _other_norm(norm: nn.BatchNorm2d, kind: NormKind) -> nn.Module:
         groups = next(n for n in range(most, 0, -1) if channels % n == 0)
         return nn.GroupNorm(groups, channels, eps=norm.eps)
     if kind == "sync":
-        shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
-        return shared
+        return SharedBatchNorm2d.of(norm)
     new = FrozenBatchNorm2d(channels, eps=norm.eps)
     new.weight, new.bias = norm.weight, norm.bias
     new.running_mean, new.running_var = norm.running_mean, norm.running_var

@@ -32,6 +32,20 @@ class Losses(NamedTuple):
     offset: Tensor
 
 
+class Part(NamedTuple):
+    """What the losses of a part of a batch must know of the whole, so that they sum to its own.
+
+    Attributes:
+        share: of the whole batch's images that are in the part, 0..1.
+        center: sum of the whole batch's center weights.
+        offset: of its offset weights.
+    """
+
+    share: float
+    center: Tensor
+    offset: Tensor
+
+
 def compute_losses(
     outputs: Outputs,
     targets: Targets,
@@ -40,6 +54,7 @@ def compute_losses(
     center_weight: float = 200.0,
     offset_weight: float = 0.01,
     hardest_fraction: float = 0.15,
+    part: Part | None = None,
 ) -> Losses:
     """Compare outputs with targets of the same size, in float32 whatever the outputs' type.
 
@@ -50,6 +65,8 @@ def compute_losses(
         center_weight: paper: 200.
         offset_weight: paper: 0.01.
         hardest_fraction: share of all pixels of the batch that count; paper: 0.15.
+        part: of what these images are a part; None: they are the whole batch. # Deviation 42: the
+            hardest pixels are chosen in each part.
 
     Raises:
         ValueError: if the sizes differ or `hardest_fraction` is not above 0 and at most 1.
@@ -64,8 +81,14 @@ def compute_losses(
         semantic = semantic_weight * semantic_loss(
             outputs.semantic, targets.semantic, targets.semantic_weight, hardest_fraction
         )
-        center = center_weight * center_loss(outputs.center, targets.center, targets.center_weight)
-        offset = offset_weight * offset_loss(outputs.offset, targets.offset, targets.offset_weight)
+        center = center_weight * center_loss(
+            outputs.center, targets.center, targets.center_weight, part.center if part else None
+        )
+        offset = offset_weight * offset_loss(
+            outputs.offset, targets.offset, targets.offset_weight, part.offset if part else None
+        )
+        if part is not None:
+            semantic = semantic * part.share
         return Losses(semantic + center + offset, semantic, center, offset)
 
 
@@ -96,32 +119,39 @@ def semantic_loss(
     return losses.topk(num_pixels, sorted=False).values.mean()
 
 
-def center_loss(heat: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def center_loss(
+    heat: Tensor, target: Tensor, weight: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Mean squared error over the weighted pixels; 0 where nothing has weight.
 
     Args:
         heat: (B, 1, H, W).
         target: (B, 1, H, W).
         weight: (B, H, W).
+        total: what the sum is divided by; None: the weights' sum.
     """
     errors = F.mse_loss(heat.float(), target.float(), reduction="none")[:, 0]
-    return _weighted_mean(errors, weight)
+    return _weighted_mean(errors, weight, total)
 
 
-def offset_loss(offset: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def offset_loss(
+    offset: Tensor, target: Tensor, weight: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Absolute error, summed over both axes, averaged over the weighted pixels; 0 without any.
 
     Args:
         offset: (B, 2, H, W), (dy, dx) in pixels of the targets' grid.
         target: (B, 2, H, W).
         weight: (B, H, W).
+        total: what the sum is divided by; None: the weights' sum.
     """
     errors = F.l1_loss(offset.float(), target.float(), reduction="none").sum(dim=1)
-    return _weighted_mean(errors, weight)
+    return _weighted_mean(errors, weight, total)
 
 
-def _weighted_mean(errors: Tensor, weight: Tensor) -> Tensor:
+def _weighted_mean(errors: Tensor, weight: Tensor, total: Tensor | None) -> Tensor:
     weight = weight.float()
-    total = weight.sum()
+    if total is None:
+        total = weight.sum()
     # Dividing 0 by 1 keeps loss and gradient at 0, without asking the device for the sum's value.
     return (errors * weight).sum() / torch.where(total > 0, total, torch.ones_like(total))

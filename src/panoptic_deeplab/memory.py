@@ -4,6 +4,7 @@ A process that asks for more than there is gets killed on Linux, without an exce
 without a word. Hence the check before a large image enters the network.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def available_bytes() -> int | None:
     except (OSError, ValueError):
         return free
     return min(free, int(limit) - used) if limit.isdigit() else free
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory that was in use so far: of a GPU by torch, of a CPU by this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _size(value: Any) -> int:

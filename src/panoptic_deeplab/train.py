@@ -10,13 +10,13 @@ A run is a folder:
     state.safetensors      weights, optimizer, step: what `resume` reads
     best.safetensors       the model with the best validation PQ so far, on run.validate_images
     model.safetensors      the model after the last step
+    step_N.safetensors         the newest models at checkpoints, if run.keep asks for them
 
 Everything random is a function of (seed, step), never of what came before. So a run that was
 killed and resumed ends, on a CPU, with the same weights bit for bit as one that was not.
 """
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +28,8 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from panoptic_deeplab.backbone_weights import start_from_backbone
 from panoptic_deeplab.backbones.base import set_progress
@@ -41,21 +43,30 @@ from panoptic_deeplab.checkpoint import (
     start_from,
     without_download,
 )
-from panoptic_deeplab.config import Experiment, ScheduleConfig
+from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.data import build_dataset, build_loader
 from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.distributed import ALONE, Processes, any_says, joined
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.journal import Journal
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.losses import Losses, compute_losses
+from panoptic_deeplab.memory import peak_bytes
 from panoptic_deeplab.model import PanopticDeepLab, build_model
+from panoptic_deeplab.moving_average import MovingAverage
 from panoptic_deeplab.predict import Predictor, find_weights
 from panoptic_deeplab.provenance import of_run
+from panoptic_deeplab.stepping import (
+    Gradients,
+    backward_that_fits,
+    learning_rate,
+    make_optimizer,
+)
 from panoptic_deeplab.structures import Batch
 
 STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
+SNAPSHOT, SNAPSHOTS = "step_{:08d}.safetensors", "step_*.safetensors"
 SETTINGS = "experiment.json"
 
 logger = logging.getLogger(__name__)
@@ -73,9 +84,23 @@ class Training:
     training_set: PanopticDataset
     validation_set: PanopticDataset
     journal: Journal
+    processes: Processes
+    network: nn.Module
+    average: MovingAverage | None = None
     step: int = 0
     best_quality: float | None = None
+    parts: int = 1
+    bad_steps: int = 0
+    saved_at: float = 0.0
     stop: bool = False
+
+    @property
+    def learnt(self) -> PanopticDeepLab:
+        """What is validated and stored: the average of the weights, or the weights."""
+        if self.average is None:
+            return self.model
+        averaged: PanopticDeepLab = self.average.model  # type: ignore[assignment]
+        return averaged
 
 
 def train(
@@ -105,19 +130,32 @@ def train(
     """
     if experiment.run.threads:
         torch.set_num_threads(experiment.run.threads)
-    training = build(experiment, Path(out), resume=resume, device=device)
-    with _finish_step_on_signal(training):
-        return run(training, progress)
+    with joined(device) as processes:
+        training = build(experiment, Path(out), resume=resume, device=device, processes=processes)
+        with _finish_step_on_signal(training):
+            return run(training, progress if processes.is_first else None)
 
 
-def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None) -> Training:
-    """Make data sets, model and optimizer, and load the state of a run that is resumed."""
+def build(
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: bool,
+    device: str | None,
+    processes: Processes = ALONE,
+) -> Training:
+    """Make data sets, model and optimizer, and load the state of a run that is resumed.
+
+    A run that `torchrun` starts anew after one of its processes has failed is resumed by itself.
+    """
     state_file = out / STATE
-    if state_file.exists() and not resume:
+    if state_file.exists() and not resume and not processes.restarts:
         raise FileExistsError(
             f"{out} already holds a run. Resume it (--resume) or choose another folder."
         )
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if where.type == "cuda" and processes.world > 1:
+        where = torch.device("cuda", processes.local_rank)
     training_set = build_dataset(experiment.data, "train")
     validation_set = build_dataset(experiment.data, "val")
     if training_set.labels != validation_set.labels:
@@ -131,22 +169,35 @@ def build(experiment: Experiment, out: Path, *, resume: bool, device: str | None
     model = build_model(config, training_set.labels.num_classes)
     model.backbone.checkpointing = experiment.schedule.activation_checkpointing
     model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=experiment.schedule.learning_rate,
-        weight_decay=experiment.schedule.weight_decay,
-    )  # with the paper's weight decay of 0 this is Adam
-    journal = Journal(out)
+    if experiment.schedule.freeze_backbone:
+        model.backbone.requires_grad_(False)
+    if experiment.run.start_from and not state_file.exists():
+        _start(model, training_set.labels, experiment.run.start_from)
     training = Training(
-        experiment, out, where, model, optimizer, training_set, validation_set, journal
+        experiment,
+        out,
+        where,
+        model,
+        make_optimizer(model, experiment.schedule),
+        training_set,
+        validation_set,
+        Journal(out),
+        processes,
+        model,
+        parts=experiment.schedule.accumulate,
     )
+    if experiment.schedule.ema_decay:
+        training.average = MovingAverage(model, experiment.schedule.ema_decay)
     if state_file.exists():
         _resume(training, state_file)
-    elif experiment.run.start_from:
-        _start(model, training_set.labels, experiment.run.start_from)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
-    training.journal.begin(training.step)
+    if processes.world > 1:
+        training.network = DistributedDataParallel(
+            model, device_ids=[where.index] if where.type == "cuda" else None
+        )
+    if processes.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
+        training.journal.begin(training.step)
     return training
 
 
@@ -155,22 +206,34 @@ def run(training: Training, progress: Progress | None) -> Path:
     experiment = training.experiment
     total = experiment.schedule.iterations
     task = progress.add_task("training", total=total, completed=training.step) if progress else None
-    loader = build_loader(training.training_set, experiment, training.step)
+    processes = training.processes
+    loader = build_loader(
+        training.training_set,
+        experiment,
+        training.step,
+        rank=processes.rank,
+        world=processes.world,
+    )
     started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
+    training.saved_at = started
     for batch, waiting in _timed(loader):
-        losses = take_step(training, batch)
+        found = take_step(training, batch)
+        stops = any_says(training.stop, training.device)
         waited, steps = waited + waiting, steps + 1
         if progress is not None and task is not None:
             progress.update(task, completed=training.step)
-        if training.step % experiment.run.log_every == 0 or training.step == total:
+        logs = training.step % experiment.run.log_every == 0 or training.step == total
+        if logs and processes.is_first:
             seconds = time.perf_counter() - started
             training.journal.write_step(
                 training.step,
                 total,
-                losses,
+                found.losses,
                 rate=learning_rate(experiment.schedule, training.step - 1),
                 speed=steps * experiment.schedule.batch_size / seconds,
                 waiting=waited / seconds,
+                norm=found.norm,
+                memory=peak_bytes(training.device),
             )
             started, waited, steps = time.perf_counter(), 0.0, 0
         last = training.step == total
@@ -178,56 +241,86 @@ def run(training: Training, progress: Progress | None) -> Path:
             before = time.perf_counter()
             validate(training, progress, final=last)
             started += time.perf_counter() - before  # does not count as training
-        if training.step % experiment.run.checkpoint_every == 0 or last or training.stop:
+        if is_due(training) or last or stops:
             _save(training)
-        if training.stop and not last:
+        if stops and not last:
             logger.warning("Stopped at step %d; the run resumes from there.", training.step)
             return training.out / STATE
     training.journal.close()
     return training.out / MODEL
 
 
-def take_step(training: Training, batch: Batch) -> Losses:
+def take_step(training: Training, batch: Batch) -> Gradients:
     """One forward and backward pass and one step of the optimizer.
 
     Raises:
-        ValueError: if the loss is not finite.
+        ValueError: if the loss or its gradient is not finite, more often than allowed.
     """
-    experiment, device = training.experiment, training.device
+    experiment, device, processes = training.experiment, training.device, training.processes
     model = training.model.train()
+    if experiment.schedule.freeze_backbone:
+        model.backbone.eval()
     rate = learning_rate(experiment.schedule, training.step)
     for group in training.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     set_progress(model, training.step / experiment.schedule.iterations)
     # Dropout must not depend on how many random numbers were drawn before a resume.
-    torch.manual_seed(experiment.run.seed * 1_000_003 + training.step)
-    image = batch.image.to(device, memory_format=torch.channels_last)
-    targets = type(batch.targets)(*(t.to(device) for t in batch.targets))
-    with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16(experiment, device)):
-        outputs = model(image)
-    outputs = type(outputs)(*(head.float() for head in outputs))
-    outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
-    losses = compute_losses(outputs, targets, **experiment.loss.model_dump())
-    if not math.isfinite(losses.total.item()):
+    torch.manual_seed(experiment.run.seed * 1_000_003 + training.step + (processes.rank << 40))
+    moved = Batch(
+        batch.image.to(device, memory_format=torch.channels_last),
+        type(batch.targets)(*(t.to(device) for t in batch.targets)),
+    )
+    training.optimizer.zero_grad(set_to_none=True)
+    found, training.parts = backward_that_fits(
+        training.network,
+        model,
+        moved,
+        experiment,
+        processes,
+        parts=training.parts,
+        use_bfloat16=use_bfloat16(experiment, device),
+    )
+    if found.is_finite:
+        training.optimizer.step()
+        training.bad_steps = 0
+    else:
+        _count_bad_step(training, found)
+    training.step += 1
+    if training.average is not None:
+        training.average.update(model)
+    return found
+
+
+def _count_bad_step(training: Training, found: Gradients) -> None:
+    """Leave a step out, or end the run."""
+    training.bad_steps += 1
+    schedule, run = training.experiment.schedule, training.experiment.run
+    what = f"The loss is {found.losses.total.item()}, its gradient's norm {found.norm}"
+    if training.bad_steps > run.skip_bad_steps:
         raise ValueError(
-            f"The loss is {losses.total.item()} at step {training.step}, it must be finite. "
-            f"Lower the learning rate ({experiment.schedule.learning_rate:g}) or use "
+            f"{what} at step {training.step}, both must be finite. "
+            f"Lower the learning rate ({schedule.learning_rate:g}), set schedule.clip_norm, or use "
             "precision float32; the last checkpoint is kept."
         )
-    training.optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    training.optimizer.step()
-    training.step += 1
-    return losses
+    logger.warning("%s at step %d, which is left out.", what, training.step)
 
 
 def validate(training: Training, progress: Progress | None, *, final: bool) -> Report:
     """Evaluate on the validation set, draw pictures, and keep the model if it is the best."""
     experiment = training.experiment
     labels = training.training_set.labels
-    predictor = Predictor(training.model, labels, experiment.grouping, experiment.inference)
+    predictor = Predictor(training.learnt, labels, experiment.grouping, experiment.inference)
     limit = 0 if final else experiment.run.validate_images
-    report = evaluate(predictor, training.validation_set, limit=limit, progress=progress)
+    report = evaluate(
+        predictor,
+        training.validation_set,
+        limit=limit,
+        progress=progress,
+        processes=training.processes,
+    )
+    training.model.train()
+    if not training.processes.is_first:
+        return report
     step, pictures = training.step, experiment.run.pictures
     training.journal.draw(step, training.validation_set, predictor, pictures)
     training.journal.write_validation(step, report)
@@ -243,21 +336,6 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
         _write_model(training, MODEL, report.to_dict())
     training.model.train()
     return report
-
-
-def learning_rate(schedule: ScheduleConfig, step: int) -> float:
-    """The rate of step `step` (from 0): poly decay after a linear warm-up.
-
-    Example:
-        >>> config = ScheduleConfig(iterations=100, learning_rate=1.0, poly_power=1.0)
-        >>> learning_rate(config, 0), learning_rate(config, 75)
-        (1.0, 0.25)
-    """
-    left = max(0.0, 1 - step / schedule.iterations)
-    rate = schedule.learning_rate * math.pow(left, schedule.poly_power)
-    if step < schedule.warmup_iterations:
-        rate *= (step + 1) / schedule.warmup_iterations
-    return rate
 
 
 def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
@@ -333,13 +411,24 @@ def _resume(training: Training, state_file: Path) -> None:
             f"{training.out} was started with other settings: {'; '.join(changed)}. Resume with "
             "the same ones, or start a new run in another folder."
         )
-    restore(training.model, training.optimizer, tensors)
+    average = training.average
+    restore(training.model, training.optimizer, tensors, average.model if average else None)
     training.step, training.best_quality = state.step, state.best_quality
+    if average is not None:
+        average.resume(state.step)
     logger.info("Resuming %s at step %d.", training.out, training.step)
 
 
 # Changing these does not change what is learnt.
-_FREE = {"run.pictures", "run.checkpoint_every", "run.log_every", "data.workers", "data.root"}
+_FREE = {
+    "run.pictures",
+    "run.checkpoint_every",
+    "run.checkpoint_minutes",
+    "run.keep",
+    "run.log_every",
+    "data.workers",
+    "data.root",
+}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -353,11 +442,30 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
     return found
 
 
+def is_due(training: Training) -> bool:
+    """Whether the time has come for a checkpoint."""
+    run = training.experiment.run
+    if training.step % run.checkpoint_every == 0:
+        return True
+    if not run.checkpoint_minutes or not training.processes.is_first:
+        return False
+    return time.perf_counter() - training.saved_at > 60 * run.checkpoint_minutes
+
+
 def _save(training: Training) -> None:
+    training.saved_at = time.perf_counter()
+    if not training.processes.is_first:
+        return
     state = TrainingState(
         training.step, training.training_set.labels, training.experiment, training.best_quality
     )
-    save_state(training.out / STATE, training.model, training.optimizer, state)
+    average = training.average.model if training.average else None
+    save_state(training.out / STATE, training.model, training.optimizer, state, average)
+    if training.experiment.run.keep:
+        _write_model(training, SNAPSHOT.format(training.step), {})
+        # Names are of equal length, so their order is that of the steps.
+        for old in sorted(training.out.glob(SNAPSHOTS))[: -training.experiment.run.keep]:
+            old.unlink()
 
 
 def _write_model(training: Training, name: str, results: dict[str, Any]) -> None:
@@ -369,7 +477,7 @@ def _write_model(training: Training, name: str, results: dict[str, Any]) -> None
     )
     save_checkpoint(
         training.out / name,
-        training.model,
+        training.learnt,
         training.training_set.labels,
         training.experiment,
         provenance,

@@ -20,7 +20,7 @@ SMALL = [
         "--schedule.iterations",
         "8",
         "--schedule.batch-size",
-        "2",
+        "4",
         "--schedule.precision",
         "float32",
     ),
@@ -28,7 +28,8 @@ SMALL = [
     *("--model.aspp-channels", "16", "--model.semantic-channels", "16"),
     *("--model.semantic-head-channels", "16", "--model.instance-channels", "16"),
     *("--run.threads", "1", "--run.log-every", "1", "--run.checkpoint-every", "3"),
-    *("--run.validate-every", "4", "--run.pictures", "1"),
+    *("--run.validate-every", "4", "--run.pictures", "1", "--run.keep", "2"),
+    *("--schedule.accumulate", "2", "--schedule.ema-decay", "0.9", "--schedule.clip-norm", "5"),
 ]
 
 
@@ -112,6 +113,13 @@ def test_a_run_leaves_model_log_curves_and_pictures(unbroken):
     kinds = [(entry["kind"], entry["step"]) for entry in entries(unbroken)]
     assert kinds.count(("validation", 4)) == kinds.count(("validation", 8)) == 1
     assert len(list((unbroken / "pictures").glob("*.jpg"))) == 2
+    assert {n for n in names if n.startswith("step_")} == {
+        "step_00000006.safetensors",
+        "step_00000008.safetensors",
+    }
+    step = entries(unbroken)[0]
+    assert 0 < step["memory_gb"] < 64
+    assert step["gradient_norm"] > 0
     assert list((unbroken / "tensorboard").iterdir())
 
 

@@ -13,6 +13,7 @@ from panoptic_deeplab.layers import (
     resize_offset,
     upsample,
 )
+from panoptic_deeplab.shared_norm import SharedBatchNorm2d
 from panoptic_deeplab.structures import Outputs
 
 
@@ -160,7 +161,7 @@ def test_replaced_norms_keep_epsilon_weights_and_statistics():
     mean = layer[0].norm.running_mean.clone()
     layer[0].norm.momentum = 0.01
     replace_norms(layer, "sync")
-    assert isinstance(layer[0].norm, nn.SyncBatchNorm)
+    assert isinstance(layer[0].norm, SharedBatchNorm2d)
     assert (layer[0].norm.eps, layer[0].norm.momentum) == (1e-3, 0.01)
     assert torch.equal(layer[0].norm.running_mean, mean)
 

@@ -141,6 +141,19 @@ def test_an_unreadable_image_is_named(workers: int) -> None:
         list(loader)
 
 
+def test_unreadable_images_are_left_out_if_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    experiment = settings()
+    data = experiment.data.model_copy(update={"skip_unreadable": True})
+    experiment = experiment.model_copy(update={"data": data})
+    drawn = numbers(list(build_loader(Numbered(5, broken=3), experiment)))
+    whole = numbers(list(build_loader(Numbered(5), settings())))
+    assert 3 not in drawn
+    assert [a for a, b in zip(drawn, whole, strict=True) if b != 3] == [b for b in whole if b != 3]
+    assert caplog.messages == ["Left out, 1 so far: n3.png: expected a whole picture"]
+    with pytest.raises(ValueError, match="Not one image of the training split can be read"):
+        list(build_loader(Numbered(1, broken=0), experiment))
+
+
 def test_no_images() -> None:
     with pytest.raises(ValueError, match="Training needs at least one image"):
         build_loader(Numbered(0), settings())

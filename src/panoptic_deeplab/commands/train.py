@@ -47,15 +47,18 @@ class Train:
 
 def run_train(options: Any) -> int:
     """Train; exit code 130 if the run was interrupted and saved."""
+    from panoptic_deeplab.distributed import from_environment
     from panoptic_deeplab.train import STATE, train
 
     experiment = make_experiment(asdict(options.experiment))
     if options.data is not None:
         data = data_config(experiment.data, options.data)
         experiment = experiment.model_copy(update={"data": data})
-    with show_progress(logging.INFO) as progress:
+    is_first = from_environment().is_first  # of the processes that torchrun has started
+    with show_progress(logging.INFO if is_first else logging.WARNING) as progress:
         result = train(experiment, options.out, resume=options.resume, progress=progress)
-    print(result)
+    if is_first:
+        print(result)
     return INTERRUPTED if result.name == STATE else 0
 
 

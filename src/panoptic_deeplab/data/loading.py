@@ -5,6 +5,7 @@ random changes and all, depends on the seed and p alone: a resumed run meets the
 one would have met, with any number of workers.
 """
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -20,9 +21,11 @@ from panoptic_deeplab.data.cache import CachedDataset
 from panoptic_deeplab.data.focus import Focus
 from panoptic_deeplab.data.frequencies import class_areas, class_weights
 from panoptic_deeplab.data.order import epoch_order, repeats, repeats_by_class, shard_order
-from panoptic_deeplab.structures import Batch
+from panoptic_deeplab.structures import Batch, Sample
 from panoptic_deeplab.targets import make_targets
 from panoptic_deeplab.transforms import augment
+
+logger = logging.getLogger(__name__)
 
 BY_CLASS = "classes"
 """Value of `data.balance` that goes by the classes images hold, not by a field of the list."""
@@ -73,6 +76,7 @@ class TrainingSet(Dataset[Batch]):
         shards = getattr(dataset, "shards", None)
         self._shards = None if shards is None else np.asarray(shards, np.int64)[self._epoch]
         self._window, self._long_side = data.shuffle_window, data.long_side
+        self._skips, self._unreadable = data.skip_unreadable, set[int]()
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._dataset = dataset
         if data.cache_mb:
@@ -92,13 +96,8 @@ class TrainingSet(Dataset[Batch]):
         Raises:
             UnreadableImage: naming the file.
         """
-        epoch, place = divmod(position, len(self._epoch))
-        index = int(self._epoch[self._order(epoch)[place]])
         generator = np.random.default_rng((self._seed, _AUGMENT, position))
-        try:
-            sample = self._dataset[index]
-        except (ValueError, OSError) as error:
-            raise UnreadableImage(str(error)) from error
+        sample = self._sample(position)
         sample = augment(
             sample,
             generator,
@@ -111,6 +110,24 @@ class TrainingSet(Dataset[Batch]):
         targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
         image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
         return Batch(torch.from_numpy(image), targets)
+
+    def _sample(self, position: int) -> Sample:
+        """The image at a position, or the next in the place of one that cannot be read."""
+        epoch, place = divmod(position, len(self._epoch))
+        order = self._order(epoch)
+        for tries in range(len(order) if self._skips else 1):
+            index = int(self._epoch[order[(place + tries) % len(order)]])
+            if index in self._unreadable:
+                continue
+            try:
+                return self._dataset[index]
+            except (ValueError, OSError) as error:
+                failed = UnreadableImage(str(error))
+                if not self._skips:
+                    raise failed from error
+            self._unreadable.add(index)
+            logger.warning("Left out, %d so far: %s", len(self._unreadable), failed)
+        raise UnreadableImage("Not one image of the training split can be read.")
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Of an epoch; the last two are remembered, since a batch may lie across two."""

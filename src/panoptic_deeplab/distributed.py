@@ -1,0 +1,133 @@
+"""Several processes that train one network together, as `torchrun` starts them.
+
+What they are is read from the environment; a process that was started by itself is alone, and
+everything here then does nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+class Processes(NamedTuple):
+    """Which of how many processes this one is.
+
+    Attributes:
+        rank: from 0; the one with 0 writes files.
+        world: how many there are.
+        local_rank: from 0 on this machine; which GPU is its own.
+        restarts: how often `torchrun` has started the run anew.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    restarts: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that writes files and talks."""
+        return self.rank == 0
+
+
+ALONE = Processes()
+
+
+def from_environment() -> Processes:
+    """Read what `torchrun` has set; `ALONE` where it has set nothing."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    if "WORLD_SIZE" not in os.environ:
+        return ALONE
+    rank, world, local, restarts = (int(os.environ.get(name, "0")) for name in names)
+    return Processes(rank, world, local, restarts)
+
+
+@contextmanager
+def joined(device: str | None = None) -> Iterator[Processes]:
+    """Join the other processes, and leave them at the end: NCCL on GPUs, gloo on CPUs.
+
+    Args:
+        device: torch's name of where the network is; None: a GPU if there is one.
+    """
+    processes = from_environment()
+    if processes.world == 1:
+        yield processes
+        return
+    on_gpu = (device or ("cuda" if torch.cuda.is_available() else "cpu")).startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(processes.local_rank)
+    backend = "nccl" if on_gpu else "gloo"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        dist.init_process_group(
+            backend, store=_store(processes), rank=processes.rank, world_size=processes.world
+        )
+    else:
+        dist.init_process_group(backend)
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
+
+
+def _store(processes: Processes) -> Any:
+    """Where processes leave their addresses for one another: `torchrun`'s, with a shelf per start.
+
+    Without one, processes that were started anew find the addresses of those that died, and wait
+    for them (seen with torch 2.13 and gloo).
+    """
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(*place, is_master=False)  # type: ignore[attr-defined]
+    return dist.PrefixStore(f"start_{processes.restarts}", store)  # type: ignore[attr-defined]
+
+
+def is_joined() -> bool:
+    """Whether there are others."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum of all processes' tensors, in place."""
+    if is_joined():
+        dist.all_reduce(value)
+    return value
+
+
+def any_says(flag: bool, device: torch.device) -> bool:
+    """Whether any process says yes; all learn the same."""
+    if not is_joined():
+        return flag
+    return bool(summed(torch.tensor([int(flag)], device=device)).item())
+
+
+def gathered(items: list[Item]) -> list[Item]:
+    """The items of all processes, in the order of their ranks."""
+    if not is_joined():
+        return items
+    lists: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(lists, items)
+    return [item for part in lists for item in part]
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes, whose gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return summed(value.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return summed(gradients[0].clone())
+
+
+def differentiable_sum(value: Tensor) -> Tensor:
+    """The sum of all processes' tensors, through which gradients flow to each of them."""
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    return total

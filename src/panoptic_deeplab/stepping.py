@@ -1,0 +1,178 @@
+"""One step of training: forward, losses, backward, and what happens to the gradients.
+
+In: a network, a batch of one process, settings. Out: gradients in the network's weights, and the
+losses. The batch may be computed in parts, and other processes may hold the rest of it: the sums
+are those of the whole batch.
+"""
+
+import logging
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from panoptic_deeplab.config import Experiment, ScheduleConfig
+from panoptic_deeplab.distributed import Processes, summed
+from panoptic_deeplab.losses import Losses, Part, compute_losses
+from panoptic_deeplab.model import PanopticDeepLab
+from panoptic_deeplab.structures import Batch, Targets
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a backward pass gave.
+
+    Attributes:
+        losses: of the whole batch, over all processes.
+        norm: of all gradients together, before clipping.
+        is_finite: whether both are.
+    """
+
+    losses: Losses
+    norm: float
+    is_finite: bool
+
+
+def make_optimizer(model: PanopticDeepLab, schedule: ScheduleConfig) -> torch.optim.Optimizer:
+    """Adam, or AdamW with weight decay; the backbone as a group of its own where its rate differs.
+
+    Each group has a `factor`, by which the schedule's rate is multiplied.
+    """
+    backbone = [p for p in model.backbone.parameters() if p.requires_grad]
+    ids = {id(p) for p in backbone}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+    groups: list[dict[str, object]] = [{"params": [*backbone, *rest], "factor": 1.0}]
+    if schedule.backbone_rate_factor != 1:
+        groups = [
+            {"params": backbone, "factor": schedule.backbone_rate_factor},
+            {"params": rest, "factor": 1.0},
+        ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+    )  # with the paper's weight decay of 0 this is Adam
+
+
+def backward(
+    network: nn.Module,
+    model: PanopticDeepLab,
+    batch: Batch,
+    experiment: Experiment,
+    processes: Processes,
+    *,
+    parts: int,
+    use_bfloat16: bool,
+) -> Gradients:
+    """Compute the gradients of a batch.
+
+    Args:
+        network: the model, or what joins it with those of other processes.
+        model: itself, in training mode.
+        batch: this process's share, on the model's device.
+        experiment: losses and clipping.
+        processes: that hold the rest of the batch.
+        parts: in which the batch is computed.
+        use_bfloat16: whether the network runs in it.
+    """
+    count = batch.image.shape[0]
+    parts = min(parts, count)
+    whole = _sums(batch.targets) if parts * processes.world > 1 else None
+    sums = torch.zeros(4, device=batch.image.device)
+    for i in range(parts):
+        first, last = count * i // parts, count * (i + 1) // parts
+        targets = Targets(*(t[first:last] for t in batch.targets))
+        image = batch.image[first:last].contiguous(memory_format=torch.channels_last)
+        is_joined = isinstance(network, DistributedDataParallel)
+        # Gradients are exchanged once, behind the last part.
+        waits = network.no_sync() if is_joined and i < parts - 1 else nullcontext()  # type: ignore[operator]
+        with waits:
+            with torch.autocast(image.device.type, torch.bfloat16, enabled=use_bfloat16):
+                outputs = network(image)
+            outputs = type(outputs)(*(head.float() for head in outputs))
+            outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
+            share = (last - first) / (count * processes.world)
+            part = None if whole is None else Part(share, whole[0], whole[1])
+            losses = compute_losses(outputs, targets, part=part, **experiment.loss.model_dump())
+            # Processes' gradients are averaged; those of the parts of one sum are to be added.
+            (losses.total * processes.world).backward()  # type: ignore[no-untyped-call]
+        sums += torch.stack([value.detach() for value in losses])
+    told = Losses(*summed(sums).unbind())
+    if not math.isfinite(told.total.item()):
+        return Gradients(told, math.nan, is_finite=False)
+    bound = experiment.schedule.clip_norm or math.inf
+    weights = [p for p in model.parameters() if p.grad is not None]
+    norm = float(nn.utils.clip_grad_norm_(weights, bound))
+    return Gradients(told, norm, is_finite=math.isfinite(norm))
+
+
+def backward_that_fits(
+    network: nn.Module,
+    model: PanopticDeepLab,
+    batch: Batch,
+    experiment: Experiment,
+    processes: Processes,
+    *,
+    parts: int,
+    use_bfloat16: bool,
+) -> tuple[Gradients, int]:
+    """As `backward`; where memory does not suffice, in twice as many parts, and so on.
+
+    Returns:
+        The gradients, and in how many parts they were computed.
+
+    Raises:
+        torch.OutOfMemoryError: if one image at a time does not fit either, or if there are other
+            processes, which could not follow.
+    """
+    while True:
+        try:
+            found = backward(
+                network,
+                model,
+                batch,
+                experiment,
+                processes,
+                parts=parts,
+                use_bfloat16=use_bfloat16,
+            )
+        except torch.OutOfMemoryError:
+            if parts >= batch.image.shape[0] or processes.world > 1:
+                raise
+            parts = min(2 * parts, batch.image.shape[0])
+            logger.warning(
+                "The memory does not hold the batch: from now on it is computed in %d parts. "
+                "Set schedule.accumulate to %d to begin so.",
+                parts,
+                parts,
+            )
+            model.zero_grad(set_to_none=True)
+            continue
+        return found, parts
+
+
+def learning_rate(schedule: ScheduleConfig, step: int) -> float:
+    """The rate of step `step` (from 0): poly decay after a linear warm-up.
+
+    Example:
+        >>> config = ScheduleConfig(iterations=100, learning_rate=1.0, poly_power=1.0)
+        >>> learning_rate(config, 0), learning_rate(config, 75)
+        (1.0, 0.25)
+    """
+    left = max(0.0, 1 - step / schedule.iterations)
+    rate = schedule.learning_rate * math.pow(left, schedule.poly_power)
+    if step < schedule.warmup_iterations:
+        rate *= (step + 1) / schedule.warmup_iterations
+    return rate
+
+
+def _sums(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the center and the offset weights of the whole batch, over all processes."""
+    pair = torch.stack([targets.center_weight.sum(), targets.offset_weight.sum()])
+    center, offset = summed(pair.float()).unbind()
+    return center, offset
