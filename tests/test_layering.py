@@ -62,6 +62,8 @@ FLOORS: dict[str, int] = {
     "hub": 2,
     "data": 2,
     "recipes": 2,
+    "scaling": 1,
+    "published_settings": 1,
     "settings": 2,
     "predict": 3,
     "predict_files": 3,

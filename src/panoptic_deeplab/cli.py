@@ -27,6 +27,14 @@ from panoptic_deeplab.commands.evaluate import Evaluate, run_evaluate
 from panoptic_deeplab.commands.figure import FigureOptions, figure
 from panoptic_deeplab.commands.models import Models, models
 from panoptic_deeplab.commands.predict import Predict, predict
+from panoptic_deeplab.commands.recipe import (
+    RecipeExport,
+    RecipeList,
+    RecipeShow,
+    export_recipe,
+    list_recipes,
+    show_recipe,
+)
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
 from panoptic_deeplab.commands.weights import (
     WeightsAverage,
@@ -123,6 +131,9 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "compare": (Compare, compare),
     "figure": (FigureOptions, figure),
     "train": (Train, run_train),
+    "recipe list": (RecipeList, list_recipes),
+    "recipe show": (RecipeShow, show_recipe),
+    "recipe export": (RecipeExport, export_recipe),
     "data synthetic": (DataSynthetic, synthetic),
     "data check": (DataCheck, check_data),
     "data convert": (DataConvert, convert_data),

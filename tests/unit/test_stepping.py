@@ -9,6 +9,7 @@ from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.distributed import ALONE
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
+from panoptic_deeplab.scaling import scale_schedule
 from panoptic_deeplab.stepping import (
     backward,
     backward_that_fits,
@@ -138,6 +139,20 @@ def test_the_poly_schedule_at_ten_steps() -> None:
     warm = ScheduleConfig(iterations=10, learning_rate=1.0, warmup_iterations=2)
     expected = [0.5, 0.90953, 0.81805]
     assert [learning_rate(warm, s) for s in range(3)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "rate", "steps", "warmup"), [(8, 2.5e-4, 240_000, 4000), (64, 2e-3, 30_000, 500)]
+)
+def test_another_batch_sees_as_many_images(
+    batch: int, rate: float, steps: int, warmup: int
+) -> None:
+    paper = ScheduleConfig(warmup_iterations=1000)
+    scaled = scale_schedule(paper, batch)
+    assert (scaled.learning_rate, scaled.iterations) == (pytest.approx(rate), steps)
+    assert scaled.warmup_iterations == warmup
+    assert scaled.iterations * batch == paper.iterations * paper.batch_size
+    assert scale_schedule(paper, 32) == paper
 
 
 def test_the_backbone_has_its_own_rate_or_none() -> None:

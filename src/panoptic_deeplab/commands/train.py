@@ -1,6 +1,8 @@
 """`train`: a recipe, a data set, and any setting by its name."""
 
 import logging
+import os
+import sys
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import SETTINGS, Flag, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
+from panoptic_deeplab.scaling import scale_schedule
 from panoptic_deeplab.settings import find_experiment, make_experiment
 from panoptic_deeplab.terminal import INTERRUPTED, show_progress
 
@@ -39,6 +42,12 @@ class Train:
     """Folder of a data set, whose format is recognised, or 'synthetic'; default: the recipe's."""
     finetune: str | None = None
     """Start from these weights, with the network they are for; all else is the recipe's."""
+    batch: int | None = None
+    """Images per step, over all processes; learning rate and steps follow by linear scaling."""
+    accumulate: int | None = None
+    """Compute each batch in so many parts, which need less memory: schedule.accumulate."""
+    gpus: int = 1
+    """Start so many processes on this machine, one per GPU, or per core where there is none."""
     resume: Flag = False
     """Go on where the run in this folder stopped."""
     debug: Flag = False
@@ -50,6 +59,9 @@ def run_train(options: Any) -> int:
     from panoptic_deeplab.distributed import from_environment
     from panoptic_deeplab.train import STATE, train
 
+    if options.gpus > 1 and "WORLD_SIZE" not in os.environ:
+        start_together(options.gpus)
+
     experiment = make_experiment(asdict(options.experiment))
     if options.data is not None:
         data = data_config(experiment.data, options.data)
@@ -60,6 +72,25 @@ def run_train(options: Any) -> int:
     if is_first:
         print(result)
     return INTERRUPTED if result.name == STATE else 0
+
+
+def start_together(count: int) -> None:
+    """Become `torchrun` with this command in so many processes."""
+    words = sys.argv[1:]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "panoptic_deeplab", *words])
+
+
+def whole_number(option: str, text: str) -> int:
+    """The value of an option that counts something.
+
+    Raises:
+        ValueError: if it is no whole number above 0.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{option} takes a whole number above 0, got {text!r}.")
+    return int(text)
 
 
 def starting_from(experiment: Experiment, weights: str) -> Experiment:
@@ -89,7 +120,14 @@ def with_settings(words: list[str]) -> tuple[type[Any], Any]:
     weights = value_of("--finetune", words)
     if weights is not None:
         experiment = starting_from(experiment, weights)
-    settings = plain_copy(experiment)
+    batch, parts = value_of("--batch", words), value_of("--accumulate", words)
+    schedule = experiment.schedule
+    if batch is not None:
+        schedule = scale_schedule(schedule, whole_number("--batch", batch))
+    if parts is not None:
+        parts_of = {"accumulate": whole_number("--accumulate", parts)}
+        schedule = schedule.model_copy(update=parts_of)
+    settings = plain_copy(experiment.model_copy(update={"schedule": schedule}))
     group: Any = Annotated[type(settings), tyro.conf.arg(name="")]
     kind = make_dataclass("Train", [(SETTINGS, group)], bases=(Train,), frozen=True, kw_only=True)
     kind.__doc__ = Train.__doc__

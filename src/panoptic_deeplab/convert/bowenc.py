@@ -14,8 +14,9 @@ from panoptic_deeplab.convert.imagenet import (
     imagenet,
     resnet,
 )
-from panoptic_deeplab.convert.origin import HALF, Origin, Shapes, decoders, units
+from panoptic_deeplab.convert.origin import Origin, Shapes, decoders, units
 from panoptic_deeplab.convert.rules import Rule, below, numbered
+from panoptic_deeplab.published_settings import HALF
 
 # Separable convolutions are sequences inside sequences: depthwise with norm, pointwise, norm.
 DECODER: tuple[Rule, ...] = (

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from panoptic_deeplab.config import GroupingConfig
 from panoptic_deeplab.convert.imagenet import imagenet, resnet
 from panoptic_deeplab.convert.origin import Origin, Shapes, decoders, units
 from panoptic_deeplab.convert.rules import Rule, numbered
 from panoptic_deeplab.layers import NORM_EPSILON
+from panoptic_deeplab.published_settings import (
+    DETECTRON2_CROP,
+    detectron2_grouping,
+    detectron2_inference,
+)
 
 # Convolutions hold their norm: X.weight and X.norm.weight.
 BACKBONE: tuple[Rule, ...] = (
@@ -42,12 +46,6 @@ HEADS: tuple[Rule, ...] = (
     (r"^ins_embed_head\.(center|offset)_predictor\.", r"\1_head.predict."),
 )
 
-COCO = 133
-"""Number of classes."""
-
-CROP = {19: (512, 1024), COCO: (640, 640)}
-"""Size of training crops by number of classes, Cityscapes and COCO: the ASPP pools over it."""
-
 
 def low_level_last(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reorder what a decoder's convolutions read: detectron2 puts the low-level feature first.
@@ -72,7 +70,7 @@ def low_level_last(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def panoptic(shapes: Shapes) -> dict[str, Any]:
     """The network of a whole model."""
-    window = CROP.get(shapes["semantic_head.predict.weight"][0])
+    window = DETECTRON2_CROP.get(shapes["semantic_head.predict.weight"][0])
     more = {"aspp_pooling_size": window, "align_corners": False, "output_stride": 16}
     return backbone(shapes) | decoders(shapes) | more
 
@@ -87,19 +85,6 @@ def backbone(shapes: Shapes) -> dict[str, Any]:
             "Other backbones of detectron2 are not known here."
         )
     return imagenet(backbone="resnet52")
-
-
-def grouping(num_classes: int) -> GroupingConfig:
-    """What its configurations and its post-processing do."""
-    area, kernel = (4096, 41) if num_classes == COCO else (2048, 7)
-    return GroupingConfig(
-        stuff_area_px=area, nms_kernel=kernel, score="product", objectness_at="centroid"
-    )
-
-
-def inference(num_classes: int) -> dict[str, Any]:
-    """How its configurations test: images of COCO with a longer side of 640."""
-    return {"long_side": 640} if num_classes == COCO else {}
 
 
 MSRA: tuple[Rule, ...] = (
@@ -157,8 +142,8 @@ ORIGINS: dict[str, Origin] = {
         ),
         (*BACKBONE, *HEADS, CONVOLUTION),
         panoptic,
-        grouping,
-        inference,
+        detectron2_grouping,
+        detectron2_inference,
         adjust=low_level_last,
     ),
     "detectron2_r52": Origin(

@@ -6,15 +6,9 @@ timm. Classifiers are converted too, so that whole networks can be compared with
 
 from typing import Any
 
-from panoptic_deeplab.convert.origin import (
-    HALF,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Origin,
-    Shapes,
-    units,
-)
+from panoptic_deeplab.convert.origin import Origin, Shapes, units
 from panoptic_deeplab.convert.rules import Rule, below, numbered
+from panoptic_deeplab.published_settings import HALF, IMAGENET_MEAN, IMAGENET_STD
 
 UNIT: tuple[Rule, ...] = (
     (r"\.conv1\.", ".reduce.conv."),

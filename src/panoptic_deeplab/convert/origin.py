@@ -12,13 +12,6 @@ from panoptic_deeplab.convert.rules import Rule
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a weight -> its shape."""
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of ImageNet's RGB pixels, 0-255: 255 times (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
-
-HALF = (127.5, 127.5, 127.5)
-"""Mean and deviation that bring pixels to -1..1, as TensorFlow's networks take them."""
-
 
 @dataclass(frozen=True)
 class Origin:
