@@ -82,6 +82,7 @@ FLOORS: dict[str, int] = {
     "bench": 3,
     "doctor": 3,
     "demo": 3,
+    "dry_run": 3,
     "train": 3,
     "terminal": 4,
     "commands": 4,

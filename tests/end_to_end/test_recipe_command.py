@@ -1,6 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+from PIL import Image
+
 from panoptic_deeplab.recipes import RECIPES
 
 
@@ -41,3 +44,20 @@ def test_train_takes_batch_and_parts(run: Any, tmp_path: Path) -> None:
         result = run(*common[:-1], option, value)
         assert result.code == 2
         assert f"{option} takes a whole number above 0, got '{value}'" in result.err
+
+
+def test_dry_run(run: Any, tmp_path: Path) -> None:
+    words = (
+        *("train", "--recipe", "synthetic", "--out", tmp_path / "dry", "--dry-run"),
+        *("--data.size", 64, 96, "--augment.crop-size", 65, 97, "--data.workers", 0),
+        *("--schedule.batch-size", 2, "--schedule.iterations", 900),
+        *("--model.backbone", "mobilenet_v3_small", "--model.aspp-channels", 16),
+    )
+    plan = run(*words, "--json").json
+    assert plan["network"] == "mobilenet_v3_small"
+    assert plan["training_hours"] == pytest.approx(plan["seconds_per_step"] * 900 / 3600, abs=0.01)
+    assert plan["loss"] > 0
+    with Image.open(tmp_path / "dry" / "first_batch.jpg") as picture:
+        assert picture.width > picture.height / 2 > 200
+    assert [p.name for p in (tmp_path / "dry").iterdir()] == ["first_batch.jpg"]
+    assert "what this run needs" in run(*words).out

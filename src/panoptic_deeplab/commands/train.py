@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.table import Table
 
 from panoptic_deeplab.commands.sources import data_config
 from panoptic_deeplab.config import Experiment
+from panoptic_deeplab.files import as_json
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import SETTINGS, Flag, plain_copy, value_of
 from panoptic_deeplab.recipes import RECIPES
 from panoptic_deeplab.scaling import scale_schedule
 from panoptic_deeplab.settings import find_experiment, make_experiment
-from panoptic_deeplab.terminal import INTERRUPTED, show_progress
+from panoptic_deeplab.terminal import INTERRUPTED, show, show_progress
 
 _OF_A_BACKBONE = (
     "backbone",
@@ -48,6 +50,10 @@ class Train:
     """Compute each batch in so many parts, which need less memory: schedule.accumulate."""
     gpus: int = 1
     """Start so many processes on this machine, one per GPU, or per core where there is none."""
+    dry_run: Flag = False
+    """Build everything, take three steps, say what the run needs, and draw the first batch."""
+    json: Flag = False
+    """With --dry-run: print what it found as JSON on stdout, nothing else there."""
     resume: Flag = False
     """Go on where the run in this folder stopped."""
     debug: Flag = False
@@ -66,12 +72,29 @@ def run_train(options: Any) -> int:
     if options.data is not None:
         data = data_config(experiment.data, options.data)
         experiment = experiment.model_copy(update={"data": data})
+    if options.dry_run:
+        return _tell_plan(experiment, options)
     is_first = from_environment().is_first  # of the processes that torchrun has started
     with show_progress(logging.INFO if is_first else logging.WARNING) as progress:
         result = train(experiment, options.out, resume=options.resume, progress=progress)
     if is_first:
         print(result)
     return INTERRUPTED if result.name == STATE else 0
+
+
+def _tell_plan(experiment: Experiment, options: Any) -> int:
+    """Try the run out and print what it needs."""
+    from panoptic_deeplab.dry_run import try_out
+
+    plan = try_out(experiment, options.out).to_dict()
+    if options.json:
+        print(as_json(plan).decode())
+        return 0
+    table = Table(title="what this run needs", title_justify="left", show_header=False)
+    for key, value in plan.items():
+        table.add_row(key.replace("_", " "), str(value))
+    show([table])
+    return 0
 
 
 def start_together(count: int) -> None:
