@@ -72,6 +72,7 @@ FLOORS: dict[str, int] = {
     "counts_file": 2,
     "oracle": 3,
     "evaluation_page": 3,
+    "run_page": 3,
     "comparison": 3,
     "journal": 3,
     "paper_figure": 3,

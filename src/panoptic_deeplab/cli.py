@@ -35,6 +35,7 @@ from panoptic_deeplab.commands.recipe import (
     list_recipes,
     show_recipe,
 )
+from panoptic_deeplab.commands.report import ReportOptions, report
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
 from panoptic_deeplab.commands.weights import (
     WeightsAverage,
@@ -131,6 +132,7 @@ COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "compare": (Compare, compare),
     "figure": (FigureOptions, figure),
     "train": (Train, run_train),
+    "report": (ReportOptions, report),
     "recipe list": (RecipeList, list_recipes),
     "recipe show": (RecipeShow, show_recipe),
     "recipe export": (RecipeExport, export_recipe),

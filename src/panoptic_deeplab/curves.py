@@ -5,6 +5,7 @@ results on the right, both over the steps.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ def draw_curves(log: str | Path, picture: str | Path) -> None:
         log: `log.jsonl` of a run.
         picture: file to write; its ending decides the format (png, svg, pdf).
     """
-    lines = read_log(log)
+    figure_of_run(read_log(log)).savefig(str(picture), dpi=110)
+
+
+def figure_of_run(lines: Sequence[dict[str, Any]]) -> Figure:
+    """The figure of `draw_curves`, from the lines of a log."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     losses, results = figure.subplots(1, 2)
     _draw_losses(losses, [line for line in lines if line["kind"] == "train"])
     _draw_results(results, [line for line in lines if line["kind"] == "validation"])
-    figure.savefig(str(picture), dpi=110)
+    return figure
 
 
 def _draw_losses(axes: Any, lines: list[dict[str, Any]]) -> None:

@@ -123,6 +123,14 @@ def test_a_run_leaves_model_log_curves_and_pictures(unbroken):
     assert list((unbroken / "tensorboard").iterdir())
 
 
+def test_a_run_has_a_page(unbroken):
+    result = subprocess.run(
+        command("report", str(unbroken)), capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == str(unbroken / "report.html")
+    assert "8 of 8 steps" in (unbroken / "report.html").read_text()
+
+
 def test_the_model_predicts_and_says_where_it_comes_from(unbroken):
     model = panoptic_deeplab.load(unbroken / "model.safetensors")
     assert not model.training
