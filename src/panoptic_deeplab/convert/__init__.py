@@ -20,7 +20,7 @@ from panoptic_deeplab.backbone_weights import BackboneWeights, load_backbone_str
 from panoptic_deeplab.backbones.classifier import ImageClassifier
 from panoptic_deeplab.checkpoint import Checkpoint, load_strictly
 from panoptic_deeplab.config import Experiment, InferenceConfig, ModelConfig
-from panoptic_deeplab.convert import bowenc, detectron2, imagenet
+from panoptic_deeplab.convert import bowenc, deeplab, detectron2, imagenet
 from panoptic_deeplab.convert.origin import Origin
 from panoptic_deeplab.convert.read import read_tensors
 from panoptic_deeplab.convert.rules import rename
@@ -28,7 +28,12 @@ from panoptic_deeplab.data.class_tables import read_table
 from panoptic_deeplab.labels import LabelSpace, near_names
 from panoptic_deeplab.model import build_model
 
-CONVERTERS: dict[str, Origin] = {**detectron2.ORIGINS, **bowenc.ORIGINS, **imagenet.ORIGINS}
+CONVERTERS: dict[str, Origin] = {
+    **detectron2.ORIGINS,
+    **bowenc.ORIGINS,
+    **imagenet.ORIGINS,
+    **deeplab.ORIGINS,
+}
 """Name of an origin to what is known of it."""
 
 CLASSES = {19: "cityscapes", 133: "coco_panoptic", 65: "mapillary_v1_2"}

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from panoptic_deeplab.convert import pickles, torch_files
+from panoptic_deeplab.convert import pickles, tensorflow_files, torch_files
 from panoptic_deeplab.convert.pickles import Array, RefusedError
 
 HOLDERS = ("state_dict", "model", "model_state_dict", "blobs")
@@ -26,6 +26,8 @@ _LARGEST_HEADER = 100_000_000  # bytes; what safetensors itself allows
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Read all tensors of a file: safetensors, `torch.save`'s two forms, detectron2's `.pkl`.
 
+    Of a checkpoint of TensorFlow it is the `.index` file that is named.
+
     Args:
         path: told by its content, not by its ending.
 
@@ -34,6 +36,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ImportError: for a checkpoint of TensorFlow without TensorFlow.
         ValueError: if it is none of these, damaged, holds no tensors, or asks for anything else.
     """
     path = Path(path)
@@ -67,6 +70,8 @@ def _read(path: Path) -> Any:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
+        if path.suffix == tensorflow_files.ENDING:
+            return tensorflow_files.read_checkpoint(path)
         if start.startswith(b"PK\x03\x04"):
             return torch_files.read_zip(path)
         if is_safetensors(start, size):
