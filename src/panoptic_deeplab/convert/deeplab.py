@@ -1,7 +1,7 @@
 """Backbones of TensorFlow's DeepLab: Xception and ResNet with ImageNet weights, or of a DeepLab.
 
-Facts: research/deeplab/core/xception.py and resnet_v1_beta.py of tensorflow/models; pixels from -1 to
-1. The names are those that `tensorflow_files.py` makes of slim's.
+Facts: research/deeplab/core/xception.py and resnet_v1_beta.py of tensorflow/models; pixels from -1
+to 1. The names are those that `tensorflow_files.py` makes of slim's.
 """
 
 from typing import Any
