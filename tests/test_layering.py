@@ -67,6 +67,8 @@ FLOORS: dict[str, int] = {
     "settings": 2,
     "predict": 3,
     "predict_files": 3,
+    "tracks": 2,
+    "video": 3,
     "assessment": 2,
     "assessment_tables": 2,
     "counts_file": 2,

@@ -37,6 +37,7 @@ from panoptic_deeplab.commands.recipe import (
 )
 from panoptic_deeplab.commands.report import ReportOptions, report
 from panoptic_deeplab.commands.train import Train, run_train, with_settings
+from panoptic_deeplab.commands.video import Video, video
 from panoptic_deeplab.commands.weights import (
     WeightsAverage,
     WeightsGet,
@@ -128,6 +129,7 @@ def _overview(names: Iterable[str]) -> str:
 COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "demo": (Demo, demo),
     "predict": (Predict, predict),
+    "video": (Video, video),
     "evaluate": (Evaluate, run_evaluate),
     "compare": (Compare, compare),
     "figure": (FigureOptions, figure),

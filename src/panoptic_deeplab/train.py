@@ -196,6 +196,8 @@ def build(
         )
     if processes.is_first:
         out.mkdir(parents=True, exist_ok=True)
+        for unfinished in out.rglob(".*.part"):  # of a write during which the run was killed
+            unfinished.unlink()
         write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
         training.journal.begin(training.step)
     return training

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +93,44 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(unbroken, tmp_path
         (e["kind"], e["step"]) for e in entries(unbroken)
     ]
     assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(unbroken, tmp_path):
+    """One run, killed again and again, also while it writes a checkpoint, as it does each step."""
+    out = tmp_path / "tormented"
+    chance = random.Random(0)
+    words = command("train", *SMALL, "--out", str(out), "--resume", "--run.checkpoint-every", "1")
+    kills = 0
+    while kills < 20:
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        log, before = out / "log.jsonl", steps_of(out)
+        deadline = time.monotonic() + 120
+        # Until it has begun, or gone on: else twenty kills would all meet the imports.
+        while process.poll() is None and steps_of(out) <= before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.6)
+        if process.poll() is not None:  # it came to its end: let it start anew
+            assert process.returncode == 0
+            assert_same_weights(unbroken, out)
+            shutil.rmtree(out)
+            continue
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+        kills += 1
+        assert log.exists()
+    result = train(out, "--resume", "--run.checkpoint-every", "1")
+    assert result.returncode == 0, result.stderr
+    assert_same_weights(unbroken, out)
+    assert not list(out.rglob("*.part"))
+
+
+def steps_of(out: Path) -> int:
+    """Steps a run has logged, whatever its last line looks like."""
+    log = out / "log.jsonl"
+    return log.read_text().count('"kind": "train"') if log.exists() else 0
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
