@@ -45,6 +45,8 @@ FLOORS: dict[str, int] = {
     "views": 1,
     "tiles": 1,
     "looks": 2,
+    "inputs": 2,
+    "signals": 0,
     "tiled": 2,
     "metrics": 1,
     "captions": 1,

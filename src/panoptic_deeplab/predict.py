@@ -11,7 +11,6 @@ images of any size. Goes out: a `Prediction` at the image's own size, which draw
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,12 +27,12 @@ from panoptic_deeplab.checkpoint import Checkpoint, load_checkpoint, own_kind
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.convert import convert
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
-from panoptic_deeplab.data.images import read_image, to_eight_bits
-from panoptic_deeplab.data.windows import ArrayWindows, Windows, open_windows
+from panoptic_deeplab.data.windows import Windows
 from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.hub import resolve
 from panoptic_deeplab.hub.pretrained import pretrained_source, push_to_hub, save_pretrained
+from panoptic_deeplab.inputs import ImageLike, to_rgb, to_windows
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.looks import Member, look, padded_size, scale_image, scaled_size
 from panoptic_deeplab.memory import available_bytes, forward_bytes
@@ -41,8 +40,6 @@ from panoptic_deeplab.model import PanopticDeepLab
 from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
 from panoptic_deeplab.tiled import check_tiles, needs_tiles, tiled_heads
 from panoptic_deeplab.views import MeanOutputs, View
-
-ImageLike = str | Path | NDArray[np.generic] | Image.Image
 
 _SHOWN_PX = 16_000_000
 """Most pixels of an overlay of an image that was looked at in tiles; our choice."""
@@ -442,63 +439,11 @@ def find_weights(source: str | Path) -> Checkpoint | BackboneWeights:
     return read_backbone(path) if kind == "backbone" else load_checkpoint(path)
 
 
-def to_windows(image: ImageLike) -> Windows:
-    """Open an image of any kind to be read in parts; see `Predictor.predict`."""
-    if isinstance(image, str | Path):
-        return open_windows(image)
-    return ArrayWindows(image if isinstance(image, np.ndarray) else to_rgb(image))
-
-
 def reduced_map(panoptic: PanopticMap, step: int) -> PanopticMap:
     """Each step-th pixel of a map along both axes, to look at; areas stay those of the whole."""
     return PanopticMap(
         np.ascontiguousarray(panoptic.segment_map[::step, ::step]), panoptic.segments
     )
-
-
-def to_rgb(image: ImageLike) -> NDArray[np.uint8]:
-    """Bring an image of any kind to (H, W, 3) uint8 RGB; see `Predictor.predict`."""
-    if isinstance(image, str | Path):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        return read_image(_as_file(image), name="image")
-    if isinstance(image, np.ndarray):
-        return _array_to_rgb(image)
-    raise TypeError(
-        f"An image must be a path, a NumPy array or a Pillow image, got {type(image).__name__}. "
-        "Of a tensor (3, H, W) pass tensor.permute(1, 2, 0).numpy()."
-    )
-
-
-def _as_file(image: Image.Image) -> bytes:
-    """Make a file of it, so that rotation, palettes and so on are treated in one place."""
-    buffer = BytesIO()
-    if image.mode in ("F", "I", "CMYK"):
-        image.save(buffer, "TIFF", exif=image.getexif())
-    else:
-        plain = image.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
-        shown = image if plain else image.convert("RGB")
-        shown.save(buffer, "PNG", exif=image.getexif(), compress_level=0)
-    return buffer.getvalue()
-
-
-def _array_to_rgb(array: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if array.dtype not in (np.uint8, np.uint16):
-        hint = "a float image of 0..1 becomes (255 * image).round().astype(np.uint8)"
-        raise ValueError(
-            f"An image array must be uint8 (0..255) or uint16, got {array.dtype}. Convert it, "
-            f"for instance {hint}."
-        )
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise ValueError(
-            f"An image array must be (H, W, 3) RGB or (H, W) grey and not empty, got "
-            f"{array.shape}. Drop an alpha channel with image[..., :3]; bring channels to the "
-            "end with image.transpose(1, 2, 0)."
-        )
-    eight = array if array.dtype == np.uint8 else to_eight_bits(array)
-    return np.ascontiguousarray(eight, np.uint8)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -7,8 +7,10 @@ are those of the whole batch.
 
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -169,6 +171,21 @@ def learning_rate(schedule: ScheduleConfig, step: int) -> float:
     if step < schedule.warmup_iterations:
         rate *= (step + 1) / schedule.warmup_iterations
     return rate
+
+
+def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
+    """Whether the network runs in bfloat16; weights, losses and optimizer stay float32."""
+    wanted = experiment.schedule.precision
+    if wanted != "auto":
+        return wanted == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    # On CPUs it is slower than float32 unless there are instructions for it.
+    if device.type != "cpu":
+        return False
+    # Old torch releases cannot tell, they train in float32.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16", False))
 
 
 def _sums(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,13 +17,10 @@ killed and resumed ends, on a CPU, with the same weights bit for bit as one that
 """
 
 import logging
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -57,11 +54,13 @@ from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
 from panoptic_deeplab.predict import Predictor, find_weights
 from panoptic_deeplab.provenance import of_run
+from panoptic_deeplab.signals import stop_asked
 from panoptic_deeplab.stepping import (
     Gradients,
     backward_that_fits,
     learning_rate,
     make_optimizer,
+    use_bfloat16,
 )
 from panoptic_deeplab.structures import Batch
 
@@ -132,7 +131,7 @@ def train(
         torch.set_num_threads(experiment.run.threads)
     with joined(device) as processes:
         training = build(experiment, Path(out), resume=resume, device=device, processes=processes)
-        with _finish_step_on_signal(training):
+        with stop_asked(training):
             return run(training, progress if processes.is_first else None)
 
 
@@ -195,12 +194,18 @@ def build(
             model, device_ids=[where.index] if where.type == "cuda" else None
         )
     if processes.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        for unfinished in out.rglob(".*.part"):  # of a write during which the run was killed
-            unfinished.unlink()
-        write_whole(out / SETTINGS, experiment.model_dump_json(indent=2).encode())
-        training.journal.begin(training.step)
+        _begin_folder(training)
     return training
+
+
+def _begin_folder(training: Training) -> None:
+    """Make the run's folder or clear it up, and open its log."""
+    out = training.out
+    out.mkdir(parents=True, exist_ok=True)
+    for unfinished in out.rglob(".*.part"):  # of a write during which the run was killed
+        unfinished.unlink()
+    write_whole(out / SETTINGS, training.experiment.model_dump_json(indent=2).encode())
+    training.journal.begin(training.step)
 
 
 def run(training: Training, progress: Progress | None) -> Path:
@@ -340,21 +345,6 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     return report
 
 
-def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
-    """Whether the network runs in bfloat16; weights, losses and optimizer stay float32."""
-    wanted = experiment.schedule.precision
-    if wanted != "auto":
-        return wanted == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    # On CPUs it is slower than float32 unless there are instructions for it.
-    if device.type != "cpu":
-        return False
-    # Old torch releases cannot tell, they train in float32.
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16", False))
-
-
 def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
     """Yield each batch with the seconds spent waiting for it."""
     batches = fetched_ahead(loader)
@@ -365,27 +355,6 @@ def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
         except StopIteration:
             return
         yield batch, time.perf_counter() - started
-
-
-@contextmanager
-def _finish_step_on_signal(training: Training) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run after the current step, with the state saved."""
-
-    def ask_to_stop(signum: int, frame: FrameType | None) -> None:
-        if training.stop:  # asked twice: at once
-            raise KeyboardInterrupt
-        training.stop = True
-        logger.warning("Finishing this step, then saving. Once more to stop at once.")
-
-    try:
-        before = [(s, signal.signal(s, ask_to_stop)) for s in (signal.SIGINT, signal.SIGTERM)]
-    except ValueError:  # not the main thread: whoever runs us handles signals
-        before = []
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _start(model: PanopticDeepLab, labels: LabelSpace, weights: str) -> None:

@@ -14,10 +14,11 @@ from panoptic_deeplab.config import GroupingConfig, InferenceConfig
 from panoptic_deeplab.data.coco import decode_ids
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.hub import embedded_weights
+from panoptic_deeplab.inputs import to_rgb
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.looks import pad
 from panoptic_deeplab.model import PanopticDeepLab
-from panoptic_deeplab.predict import Predictor, load, to_rgb
+from panoptic_deeplab.predict import Predictor, load
 
 RGB = np.random.default_rng(3).integers(0, 256, (40, 56, 3), np.uint8)
 
