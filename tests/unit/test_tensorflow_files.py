@@ -15,7 +15,7 @@ from panoptic_deeplab.config import ModelConfig
 from panoptic_deeplab.convert import CONVERTERS, origin_of
 from panoptic_deeplab.convert.read import read_tensors
 from panoptic_deeplab.convert.rules import rename
-from panoptic_deeplab.convert.tensorflow_files import tensors_of
+from panoptic_deeplab.convert.tensorflow_files import data_bytes, tensors_of
 
 
 class Reader:
@@ -81,6 +81,13 @@ def test_a_kernel_does_what_it_does_in_tensorflow() -> None:
     (_, turned), *_ = tensors_of(Reader({"a/weights": kernel}), 10_000)
     found = torch.conv2d(torch.from_numpy(image).permute(2, 0, 1)[None], turned)[0]
     assert np.allclose(found.permute(1, 2, 0).numpy(), expected)
+
+
+def test_files_with_odd_names_are_found(tmp_path: Path) -> None:
+    for name, count in (("a[1].data-00000-of-00002", 3), ("a[1].data-00001-of-00002", 4)):
+        (tmp_path / name).write_bytes(bytes(count))
+    (tmp_path / "a1.data-00000-of-00001").write_bytes(bytes(9))
+    assert data_bytes(tmp_path / "a[1]") == 7
 
 
 def test_sizes_are_compared_with_the_files() -> None:

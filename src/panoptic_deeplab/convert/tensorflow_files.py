@@ -61,7 +61,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def data_bytes(prefix: Path) -> int:
     """Size of the files that hold a checkpoint's numbers."""
-    return sum(f.stat().st_size for f in prefix.parent.glob(f"{prefix.name}.data-*"))
+    start = f"{prefix.name}.data-"
+    return sum(f.stat().st_size for f in prefix.parent.iterdir() if f.name.startswith(start))
 
 
 def tensors_of(reader: Any, held: int) -> Iterator[tuple[str, Tensor]]:
