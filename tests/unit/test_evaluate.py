@@ -1,8 +1,10 @@
 """Reports: numbers, divisions by kind, tables."""
 
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from panoptic_deeplab.assessment_tables import tables
 from panoptic_deeplab.data.coco import open_coco_panoptic
 from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
+from panoptic_deeplab.distributed import Processes
 from panoptic_deeplab.evaluate import check_same_classes, evaluate
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.predict import Prediction, Predictor
@@ -104,6 +107,30 @@ def test_limit_spreads_over_the_set(tiny_predictor: Predictor) -> None:
     assert evaluate(tiny_predictor, dataset, limit=99).num_images == 7
     with pytest.raises(ValueError, match=r"limit must be 0 \(all images\) or more, got -1"):
         evaluate(tiny_predictor, dataset, limit=-1)
+
+
+def test_processes_share_the_images_and_get_one_report(
+    tiny_predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit; what a process would get from the others is handed over here."""
+    dataset = SyntheticStreets((64, 96), 5, seed=3)
+    alone = evaluate(tiny_predictor, dataset).to_dict()
+    sent: dict[int, list[Any]] = {}
+
+    def gather(rank: int) -> Callable[[list[Any]], list[Any]]:
+        def gathered(own: list[Any]) -> list[Any]:
+            sent[rank] = own
+            return [counts for r in sorted(sent) for counts in sent[r]]
+
+        return gathered
+
+    for rank in (1, 2, 0):  # the last one has got everything
+        monkeypatch.setattr("panoptic_deeplab.evaluate.gathered", gather(rank))
+        shared = evaluate(tiny_predictor, dataset, processes=Processes(rank, 3)).to_dict()
+    assert [len(sent[rank]) for rank in range(3)] == [2, 2, 1]
+    for report in (alone, shared):
+        del report["seconds_per_image"]
+    assert shared == alone
 
 
 def test_images_need_truth(scenes: Scenes) -> None:

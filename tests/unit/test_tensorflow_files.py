@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from panoptic_deeplab.backbone_weights import BackboneWeights, load_backbone_strictly
-from panoptic_deeplab.backbones import build_backbone
+from panoptic_deeplab.backbones import Backbone, build_backbone
 from panoptic_deeplab.config import ModelConfig
 from panoptic_deeplab.convert import CONVERTERS, origin_of
 from panoptic_deeplab.convert.read import read_tensors
 from panoptic_deeplab.convert.rules import rename
 from panoptic_deeplab.convert.tensorflow_files import data_bytes, tensors_of
+from standins import FEATURES, draw, relative_error
 
 
 class Reader:
@@ -142,13 +143,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("origin", CASES)
-def test_backbones_come_back_whole(origin: str) -> None:
-    """A whole DeepLab by slim's names: its backbone gives our weights back, the rest is told."""
-    name, scope, flows = CASES[origin]
-    backbone = build_backbone(name, output_stride=16)
+def slim_values(
+    state: dict[str, torch.Tensor], scope: str, flows: tuple[int, int] | None
+) -> dict[str, np.ndarray]:
+    """Our weights by slim's names and in its layout."""
     values = {}
-    for ours, weight in backbone.state_dict().items():
+    for ours, weight in state.items():
         if ours.endswith("num_batches_tracked"):
             continue
         slim = slim_xception(ours, *flows) if flows else slim_resnet(ours)
@@ -158,6 +158,39 @@ def test_backbones_come_back_whole(origin: str) -> None:
         elif value.ndim == 4:
             value = value.transpose(2, 3, 1, 0)
         values[f"{scope}/{slim}"] = value
+    return values
+
+
+def loaded(tensors: dict[str, torch.Tensor], name: str) -> Backbone:
+    """A backbone with these weights; the counters of its norms are added."""
+    norms = [n.removesuffix("running_var") for n in tensors if n.endswith(".running_var")]
+    counters = {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}
+    weights = BackboneWeights(tensors | counters, ModelConfig(backbone=name), {})
+    return load_backbone_strictly(weights, {}, name)
+
+
+@pytest.mark.parametrize("origin", ["deeplab_xception65", "deeplab_resnet50"])
+def test_features_are_tensorflows(origin: str) -> None:
+    """What the layers of slim's code gave, put together from TensorFlow's own operations."""
+    name, scope, flows = CASES[origin]
+    with torch.device("meta"):
+        state = build_backbone(name, output_stride=16).state_dict()
+    drawn = {k: draw(f"{name}.{k}", tuple(v.shape)) for k, v in state.items()}
+    tensors = dict(tensors_of(Reader(slim_values(drawn, scope, flows)), 10**9))
+    renamed = rename(tensors, CONVERTERS[origin].rules)
+    backbone = loaded({new: tensors[old] for old, new in renamed.items()}, name).eval()
+    with np.load(FEATURES / f"{origin}.npz") as file, torch.no_grad():
+        image = torch.from_numpy(file["image"]).permute(2, 0, 1)[None].float()
+        features = backbone((image - 127.5) / 127.5)[-1][0, ::16]
+        assert relative_error(features, file["features"]) < 1e-5
+
+
+@pytest.mark.parametrize("origin", CASES)
+def test_backbones_come_back_whole(origin: str) -> None:
+    """A whole DeepLab by slim's names: its backbone gives our weights back, the rest is told."""
+    name, scope, flows = CASES[origin]
+    backbone = build_backbone(name, output_stride=16)
+    values = slim_values(backbone.state_dict(), scope, flows)
     values["aspp0/weights"] = np.zeros((1, 1, 2048, 256), np.float32)
     values["logits/semantic/biases"] = np.zeros(21, np.float32)
     tensors = dict(tensors_of(Reader(values), 10**9))
@@ -165,9 +198,7 @@ def test_backbones_come_back_whole(origin: str) -> None:
     renamed = rename(tensors, CONVERTERS[origin].rules)
     assert renamed["aspp0.weight"].startswith("classifier.unused.")
     ours = {new: tensors[old] for old, new in renamed.items() if new.startswith("backbone.")}
-    counters = {f"backbone.{n}": v for n, v in backbone.state_dict().items() if "num_b" in n}
-    weights = BackboneWeights(ours | counters, ModelConfig(backbone=name), {})
-    again = load_backbone_strictly(weights, {}, origin)
+    again = loaded(ours, name)
     for key, weight in backbone.state_dict().items():
         assert torch.equal(again.state_dict()[key], weight), key
 
