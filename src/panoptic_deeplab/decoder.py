@@ -128,7 +128,11 @@ class PooledBranch(nn.Module):
             pooled = nn.functional.avg_pool2d(x, window, stride=1)
         self._check(pooled)
         pooled = nn.functional.relu(self.norm(self.conv(pooled)))
-        return resize(pooled, size, align_corners=self.align_corners)
+        spread = resize(pooled, size, align_corners=self.align_corners)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            # A 1x1 map fits both orders of memory and comes out in the other one.
+            spread = spread.contiguous(memory_format=torch.channels_last)
+        return spread
 
     def _check(self, pooled: Tensor) -> None:
         if not self.training or type(self.norm) is not nn.BatchNorm2d:

@@ -72,6 +72,26 @@ def test_the_whole_network(dtype: torch.dtype, norm: str, aspp_separable: bool) 
             assert_close(ours, theirs, TOLERANCE if dtype == torch.float32 else 0.1)
 
 
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "resnet50_beta"])
+def test_no_map_changes_its_order_of_memory(backbone: str) -> None:
+    """Torch would copy it there and back around each convolution, without a word."""
+    config = ModelConfig(backbone=backbone, aspp_channels=32)
+    fast = build_model(config, 5).optimize_for_inference()
+    others = []
+
+    def look(part: nn.Module, maps: tuple[torch.Tensor, ...]) -> None:
+        if not maps[0].is_contiguous(memory_format=torch.channels_last):
+            others.append((part, maps[0].shape))
+
+    for name, part in fast.named_modules():
+        if isinstance(part, nn.Conv2d) and "pooled" not in name and "squeeze" not in name:
+            part.register_forward_pre_hook(look)
+    with torch.no_grad():
+        image = torch.zeros(1, 3, 97, 129, dtype=torch.uint8)
+        fast(image.to(memory_format=torch.channels_last))
+    assert not others
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (17, 33)])
 @pytest.mark.parametrize("dilation", [6, 18])
 def test_shifted_maps_add_up_to_the_convolution(size: tuple[int, int], dilation: int) -> None:

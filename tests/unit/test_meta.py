@@ -50,7 +50,7 @@ class Checked(TorchDispatchMode):
     ("backbone", "unused"),
     [
         ("mobilenet_v3_small", set()),
-        ("resnet50_beta", {aten.mul.Tensor, aten.hardsigmoid.default}),
+        ("resnet50_beta", {aten.add.Tensor, aten.mul.Tensor, aten.hardsigmoid.default}),
         ("auto_deeplab_s", {aten.mul.Tensor, aten.hardsigmoid.default}),
     ],
 )

@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
             x = self.shortcut(x)
         elif self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]  # slim's subsampled identity
-        return nn.functional.relu(out + x)
+        return nn.functional.relu(out.add_(x), inplace=True)  # nobody else has seen out
 
 
 class ResNet(Backbone):
