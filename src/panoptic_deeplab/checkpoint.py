@@ -147,12 +147,14 @@ class TrainingState:
         labels: of the training data.
         experiment: settings of the run.
         best_quality: best validation PQ so far, None before the first validation.
+        loss_scale: its value and good steps, in float16; see `loss_scale.py`.
     """
 
     step: int
     labels: LabelSpace
     experiment: Experiment
     best_quality: float | None
+    loss_scale: tuple[float, int] | None = None
 
 
 def save_state(
@@ -169,7 +171,11 @@ def save_state(
     for number, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
             tensors[f"optimizer.{number}.{name}"] = value.detach().cpu().contiguous()
-    progress = {"step": state.step, "best_quality": state.best_quality}
+    progress = {
+        "step": state.step,
+        "best_quality": state.best_quality,
+        "loss_scale": state.loss_scale,
+    }
     header = _header("state", state.labels, state.experiment) | {"progress": json.dumps(progress)}
     write_whole(path, serialize(tensors, header))
 
@@ -184,8 +190,13 @@ def read_state(path: str | Path) -> tuple[TrainingState, dict[str, Tensor]]:
     tensors, header = read_file(path, "state")
     progress = text_in(header, "progress", path)
     labels = LabelSpace.from_dict(text_in(header, "labels", path))
+    scale = progress.get("loss_scale")  # unknown to older files
     state = TrainingState(
-        progress["step"], labels, experiment_in(header, path), progress["best_quality"]
+        progress["step"],
+        labels,
+        experiment_in(header, path),
+        progress["best_quality"],
+        tuple(scale) if scale else None,
     )
     return state, tensors
 

@@ -316,8 +316,10 @@ class ScheduleConfig(Frozen):
             stored as the model; 0: none. The paper keeps the last weights.
         backbone_rate_factor: the backbone learns at this multiple of the rate; paper: 1.
         freeze_backbone: leave the backbone as it is, its batch norms' statistics too.
-        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 where the processor or
-            GPU multiplies it natively.
+        precision: "float32", "bfloat16" or "float16" (autocast; the latter on GPUs alone, with a
+            loss scale), or "auto": bfloat16 where the processor or GPU multiplies it natively.
+        compile: let torch compile the network first, which takes a minute or more, and on CPUs
+            needs a C++ compiler.
         activation_checkpointing: keep only the inputs of the backbone's blocks and compute the
             rest again on the way back: far less memory, about a third more time.
     """
@@ -333,7 +335,8 @@ class ScheduleConfig(Frozen):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     backbone_rate_factor: Annotated[float, Field(gt=0)] = 1.0
     freeze_backbone: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False
     activation_checkpointing: bool = False
 
 

@@ -7,6 +7,8 @@ are those of the whole batch.
 
 import logging
 import math
+import os
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -69,7 +71,8 @@ def backward(
     processes: Processes,
     *,
     parts: int,
-    use_bfloat16: bool,
+    dtype: torch.dtype,
+    loss_scale: float = 1.0,
 ) -> Gradients:
     """Compute the gradients of a batch.
 
@@ -80,7 +83,8 @@ def backward(
         experiment: losses and clipping.
         processes: that hold the rest of the batch.
         parts: in which the batch is computed.
-        use_bfloat16: whether the network runs in it.
+        dtype: the network runs in; weights, losses and gradients are float32.
+        loss_scale: see `loss_scale.py`; gradients come out without it.
     """
     count = batch.image.shape[0]
     parts = min(parts, count)
@@ -94,7 +98,8 @@ def backward(
         # Gradients are exchanged once, behind the last part.
         waits = network.no_sync() if is_joined and i < parts - 1 else nullcontext()  # type: ignore[operator]
         with waits:
-            with torch.autocast(image.device.type, torch.bfloat16, enabled=use_bfloat16):
+            is_lower = dtype != torch.float32
+            with torch.autocast(image.device.type, dtype, enabled=is_lower):
                 outputs = network(image)
             outputs = type(outputs)(*(head.float() for head in outputs))
             outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
@@ -102,13 +107,16 @@ def backward(
             part = None if whole is None else Part(share, whole[0], whole[1])
             losses = compute_losses(outputs, targets, part=part, **experiment.loss.model_dump())
             # Processes' gradients are averaged; those of the parts of one sum are to be added.
-            (losses.total * processes.world).backward()  # type: ignore[no-untyped-call]
+            (losses.total * (processes.world * loss_scale)).backward()  # type: ignore[no-untyped-call]
         sums += torch.stack([value.detach() for value in losses])
     told = Losses(*summed(sums).unbind())
     if not math.isfinite(told.total.item()):
         return Gradients(told, math.nan, is_finite=False)
     bound = experiment.schedule.clip_norm or math.inf
     weights = [p for p in model.parameters() if p.grad is not None]
+    if loss_scale != 1:
+        for weight in weights:
+            weight.grad.div_(loss_scale)  # type: ignore[union-attr]
     norm = float(nn.utils.clip_grad_norm_(weights, bound))
     return Gradients(told, norm, is_finite=math.isfinite(norm))
 
@@ -121,7 +129,8 @@ def backward_that_fits(
     processes: Processes,
     *,
     parts: int,
-    use_bfloat16: bool,
+    dtype: torch.dtype,
+    loss_scale: float = 1.0,
 ) -> tuple[Gradients, int]:
     """As `backward`; where memory does not suffice, in twice as many parts, and so on.
 
@@ -141,7 +150,8 @@ def backward_that_fits(
                 experiment,
                 processes,
                 parts=parts,
-                use_bfloat16=use_bfloat16,
+                dtype=dtype,
+                loss_scale=loss_scale,
             )
         except torch.OutOfMemoryError:
             if parts >= batch.image.shape[0] or processes.world > 1:
@@ -173,19 +183,46 @@ def learning_rate(schedule: ScheduleConfig, step: int) -> float:
     return rate
 
 
-def use_bfloat16(experiment: Experiment, device: torch.device) -> bool:
-    """Whether the network runs in bfloat16; weights, losses and optimizer stay float32."""
+def compute_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
+    """What the network runs in; weights, losses and optimizer stay float32.
+
+    Raises:
+        ValueError: if it is float16 on a CPU, where a step takes minutes.
+    """
     wanted = experiment.schedule.precision
+    if wanted == "float16":
+        if device.type == "cpu":
+            raise ValueError(
+                "schedule.precision must be float32, bfloat16 or auto on a CPU, got float16, which "
+                "CPUs emulate. Leave it at auto, or train on a GPU."
+            )
+        return torch.float16
     if wanted != "auto":
-        return wanted == "bfloat16"
+        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    native = False
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    # On CPUs it is slower than float32 unless there are instructions for it.
-    if device.type != "cpu":
-        return False
-    # Old torch releases cannot tell, they train in float32.
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16", False))
+        native = torch.cuda.is_bf16_supported()
+    elif device.type == "cpu":  # where it is slower than float32 unless there are instructions
+        # Old torch releases cannot tell, they train in float32.
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = bool(capabilities.get("avx512_bf16", False))
+    return torch.bfloat16 if native else torch.float32
+
+
+def compiled(model: PanopticDeepLab, device: torch.device) -> nn.Module:
+    """The same weights behind a forward pass that torch compiles at its first call.
+
+    Raises:
+        ValueError: if there is no compiler for a CPU.
+    """
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
+    if device.type == "cpu" and not any(map(shutil.which, filter(None, compilers))):
+        raise ValueError(
+            "schedule.compile needs a C++ compiler, found none. Install g++ or clang++, name one "
+            "in the environment variable CXX, or leave the setting off."
+        )
+    network: nn.Module = torch.compile(model, dynamic=False)  # type: ignore[assignment]
+    return network
 
 
 def _sums(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:

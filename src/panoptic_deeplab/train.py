@@ -28,16 +28,13 @@ from rich.progress import Progress
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from panoptic_deeplab.backbone_weights import start_from_backbone
 from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
-    Checkpoint,
     TrainingState,
     read_state,
     restore,
     save_checkpoint,
     save_state,
-    start_from,
     without_download,
 )
 from panoptic_deeplab.config import Experiment
@@ -48,19 +45,21 @@ from panoptic_deeplab.distributed import ALONE, Processes, any_says, joined
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.journal import Journal
-from panoptic_deeplab.labels import LabelSpace
+from panoptic_deeplab.loss_scale import LossScale
 from panoptic_deeplab.memory import peak_bytes
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
-from panoptic_deeplab.predict import Predictor, find_weights
+from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.provenance import of_run
+from panoptic_deeplab.resuming import differences, start_with
 from panoptic_deeplab.signals import stop_asked
 from panoptic_deeplab.stepping import (
     Gradients,
     backward_that_fits,
+    compiled,
+    compute_dtype,
     learning_rate,
     make_optimizer,
-    use_bfloat16,
 )
 from panoptic_deeplab.structures import Batch
 
@@ -86,6 +85,7 @@ class Training:
     processes: Processes
     network: nn.Module
     average: MovingAverage | None = None
+    loss_scale: LossScale | None = None
     step: int = 0
     best_quality: float | None = None
     parts: int = 1
@@ -171,7 +171,7 @@ def build(
     if experiment.schedule.freeze_backbone:
         model.backbone.requires_grad_(False)
     if experiment.run.start_from and not state_file.exists():
-        _start(model, training_set.labels, experiment.run.start_from)
+        start_with(model, training_set.labels, experiment.run.start_from)
     training = Training(
         experiment,
         out,
@@ -187,15 +187,25 @@ def build(
     )
     if experiment.schedule.ema_decay:
         training.average = MovingAverage(model, experiment.schedule.ema_decay)
+    if compute_dtype(experiment, where) == torch.float16:
+        training.loss_scale = LossScale()
     if state_file.exists():
         _resume(training, state_file)
-    if processes.world > 1:
-        training.network = DistributedDataParallel(
-            model, device_ids=[where.index] if where.type == "cuda" else None
-        )
+    training.network = _network(training)
     if processes.is_first:
         _begin_folder(training)
     return training
+
+
+def _network(training: Training) -> nn.Module:
+    """The model as steps call it: compiled, joined with other processes', or itself."""
+    network: nn.Module = training.model
+    if training.experiment.schedule.compile:
+        network = compiled(training.model, training.device)
+    if training.processes.world > 1:
+        ids = [training.device.index] if training.device.type == "cuda" else None
+        network = DistributedDataParallel(network, device_ids=ids)
+    return network
 
 
 def _begin_folder(training: Training) -> None:
@@ -285,12 +295,15 @@ def take_step(training: Training, batch: Batch) -> Gradients:
         experiment,
         processes,
         parts=training.parts,
-        use_bfloat16=use_bfloat16(experiment, device),
+        dtype=compute_dtype(experiment, device),
+        loss_scale=training.loss_scale.value if training.loss_scale else 1.0,
     )
     if found.is_finite:
         training.optimizer.step()
         training.bad_steps = 0
-    else:
+        if training.loss_scale:
+            training.loss_scale.keep()
+    elif not (training.loss_scale and training.loss_scale.lower()):
         _count_bad_step(training, found)
     training.step += 1
     if training.average is not None:
@@ -357,18 +370,6 @@ def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
         yield batch, time.perf_counter() - started
 
 
-def _start(model: PanopticDeepLab, labels: LabelSpace, weights: str) -> None:
-    source = find_weights(weights)
-    if isinstance(source, Checkpoint):
-        fresh = start_from(model, labels, source)
-        left = f"; left random, since the classes differ: {', '.join(fresh)}" if fresh else ""
-        logger.info("Starting from %s%s.", weights, left)
-        return
-    unused = start_from_backbone(model, source)
-    left = f"; not used: {', '.join(unused[:3])} and so on ({len(unused)})" if unused else ""
-    logger.info("Backbone from %s, decoders and heads random%s.", weights, left)
-
-
 def _resume(training: Training, state_file: Path) -> None:
     state, tensors = read_state(state_file)
     if state.labels != training.training_set.labels:
@@ -376,7 +377,7 @@ def _resume(training: Training, state_file: Path) -> None:
             f"{state_file} was trained on the classes {state.labels.names}, the data now has "
             f"{training.training_set.labels.names}. Start a new run."
         )
-    changed = _differences(state.experiment.model_dump(), training.experiment.model_dump())
+    changed = differences(state.experiment.model_dump(), training.experiment.model_dump())
     if changed:
         raise ValueError(
             f"{training.out} was started with other settings: {'; '.join(changed)}. Resume with "
@@ -387,30 +388,9 @@ def _resume(training: Training, state_file: Path) -> None:
     training.step, training.best_quality = state.step, state.best_quality
     if average is not None:
         average.resume(state.step)
+    if training.loss_scale and state.loss_scale:
+        training.loss_scale = LossScale(*state.loss_scale)
     logger.info("Resuming %s at step %d.", training.out, training.step)
-
-
-# Changing these does not change what is learnt.
-_FREE = {
-    "run.pictures",
-    "run.checkpoint_every",
-    "run.checkpoint_minutes",
-    "run.keep",
-    "run.log_every",
-    "data.workers",
-    "data.root",
-}
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in new.items():
-        name = prefix + key
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            found += _differences(old[key], value, name + ".")
-        elif old.get(key) != value and name not in _FREE:
-            found.append(f"{name} was {old.get(key)}, now {value}")
-    return found
 
 
 def is_due(training: Training) -> bool:
@@ -427,8 +407,13 @@ def _save(training: Training) -> None:
     training.saved_at = time.perf_counter()
     if not training.processes.is_first:
         return
+    scale = training.loss_scale
     state = TrainingState(
-        training.step, training.training_set.labels, training.experiment, training.best_quality
+        training.step,
+        training.training_set.labels,
+        training.experiment,
+        training.best_quality,
+        (scale.value, scale.good_steps) if scale else None,
     )
     average = training.average.model if training.average else None
     save_state(training.out / STATE, training.model, training.optimizer, state, average)

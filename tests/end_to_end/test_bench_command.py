@@ -32,7 +32,7 @@ def run(run: Any) -> Any:
 
 
 def test_every_bench_has_a_small_form() -> None:
-    others = {"data", "evaluation"}  # with figures of their own: test_bench.py, and below
+    others = {"data", "evaluation", "train"}  # with figures of their own: test_bench.py, and below
     assert {*SMALL, *others} == set(BENCHES)
 
 
@@ -64,6 +64,17 @@ def test_an_evaluation_from_files(run: Any) -> None:
     rows = {row["name"]: row for row in json.loads(out)["results"]}
     assert set(rows) == {"1 process", "2 processes", "reference"}
     assert 0 < rows["reference"]["pq"] < 1  # all three were held to the same PQ
+
+
+def test_training_steps_from_files(run: Any) -> None:
+    words = ("--backbones", "mobilenet_v3_small", "--crop", 65, 97, "--batch", 2)
+    code, out, _ = run("train", *words, "--steps", 1, "--rounds", 1, "--json")
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["results"]}
+    ours, plain = rows["mobilenet_v3_small, float32"], rows["mobilenet_v3_small, reference"]
+    assert ours["first_loss"] == pytest.approx(plain["first_loss"], rel=1e-3)
+    assert plain["speedup"] == 1
+    assert 0 <= ours["waiting_for_data"] < 1
 
 
 def test_quick_keeps_what_was_chosen(run: Any) -> None:

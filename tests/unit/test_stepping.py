@@ -7,12 +7,15 @@ from torch import nn
 from panoptic_deeplab.config import Experiment, LossConfig, ModelConfig, ScheduleConfig
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.distributed import ALONE
+from panoptic_deeplab.loss_scale import STEPS_TO_DOUBLE, LossScale
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
 from panoptic_deeplab.scaling import scale_schedule
 from panoptic_deeplab.stepping import (
     backward,
     backward_that_fits,
+    compiled,
+    compute_dtype,
     learning_rate,
     make_optimizer,
 )
@@ -61,9 +64,12 @@ def batch(count: int = 4) -> Batch:
     return Batch(torch.randint(0, 256, (count, 3, 48, 64), dtype=torch.uint8), targets)
 
 
-def gradients(settings: Experiment, parts: int) -> tuple[dict[str, torch.Tensor], object]:
+def gradients(
+    settings: Experiment, parts: int, **options: object
+) -> tuple[dict[str, torch.Tensor], object]:
     model = network(settings)
-    found = backward(model, model, batch(), settings, ALONE, parts=parts, use_bfloat16=False)
+    options = {"dtype": torch.float32, **options}
+    found = backward(model, model, batch(), settings, ALONE, parts=parts, **options)
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}, found
 
 
@@ -89,6 +95,91 @@ def test_clipping_keeps_the_direction() -> None:
         assert torch.allclose(clipped[name], gradient * factor, rtol=1e-3, atol=1e-9)
 
 
+def assert_close(
+    ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float
+) -> None:
+    """All gradients together, in parts of the largest of them."""
+    assert ours.keys() == theirs.keys()
+    largest = max(float(g.abs().max()) for g in theirs.values())
+    for name, gradient in theirs.items():
+        assert (ours[name] - gradient).abs().max() <= tolerance * largest, name
+
+
+def test_a_loss_scale_leaves_no_trace() -> None:
+    """A power of two shifts exponents and no digits."""
+    plain, _ = gradients(experiment(), 1)
+    scaled, found = gradients(experiment(), 1, loss_scale=2.0**12)
+    assert_close(scaled, plain, 1e-6)
+    assert found.is_finite
+
+
+def test_bfloat16_gives_nearly_the_same() -> None:
+    plain, one = gradients(experiment(), 1)
+    lower, other = gradients(experiment(), 1, dtype=torch.bfloat16)
+    assert_close(lower, plain, 0.1)
+    assert other.losses.total.item() == pytest.approx(one.losses.total.item(), rel=1e-2)
+
+
+def test_gradients_that_overflow_are_told() -> None:
+    _, found = gradients(experiment(), 1, loss_scale=2.0**127)
+    assert not found.is_finite
+
+
+def test_float16_is_for_gpus() -> None:
+    settings = experiment(precision="float16")
+    assert compute_dtype(settings, torch.device("cuda")) == torch.float16
+    with pytest.raises(
+        ValueError, match=r"bfloat16 or auto on a CPU, got float16"
+    ):
+        compute_dtype(settings, torch.device("cpu"))
+
+
+def test_the_loss_scale_by_hand() -> None:
+    scale = LossScale(4.0)
+    for _ in range(STEPS_TO_DOUBLE - 1):
+        scale.keep()
+    assert scale == LossScale(4.0, STEPS_TO_DOUBLE - 1)
+    scale.keep()
+    assert scale == LossScale(8.0, 0)
+    scale.keep()
+    assert [scale.lower() for _ in range(4)] == [True, True, True, False]
+    assert scale == LossScale(1.0, 0)
+
+
+@pytest.mark.parametrize("memory", ["contiguous", "checkpointing"])
+def test_order_of_memory_and_checkpointing_change_nothing(memory: str) -> None:
+    """`backward` hands images over in channels-last order; weights may lie in either."""
+    plain, one = gradients(experiment(), 1)
+    model = network(experiment())
+    if memory == "contiguous":
+        model = model.to(memory_format=torch.contiguous_format)
+    else:
+        model = model.to(memory_format=torch.channels_last)
+        model.backbone.checkpointing = True
+    found = backward(model, model, batch(), experiment(), ALONE, parts=1, dtype=torch.float32)
+    ours = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert_close(ours, plain, 1e-5)
+    assert found.losses.total.item() == pytest.approx(one.losses.total.item(), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_compiling_changes_nothing() -> None:
+    plain, one = gradients(experiment(), 1)
+    model = network(experiment())
+    fast = compiled(model, torch.device("cpu"))
+    found = backward(fast, model, batch(), experiment(), ALONE, parts=1, dtype=torch.float32)
+    ours = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert_close(ours, plain, 1e-4)
+    assert found.losses.total.item() == pytest.approx(one.losses.total.item(), rel=1e-5)
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, found none"):
+        compiled(network(experiment()), torch.device("cpu"))
+
+
 def test_memory_that_does_not_suffice_halves_the_parts() -> None:
     settings = experiment()
     model = network(settings)
@@ -102,7 +193,7 @@ def test_memory_that_does_not_suffice_halves_the_parts() -> None:
             return model(images)
 
     found, parts = backward_that_fits(
-        Small(), model, batch(), settings, ALONE, parts=1, use_bfloat16=False
+        Small(), model, batch(), settings, ALONE, parts=1, dtype=torch.float32
     )
     assert parts == 4
     assert sizes == [4, 2, 1, 1, 1, 1]
@@ -187,5 +278,5 @@ def test_a_gradient_that_is_not_finite_is_told() -> None:
     model = network(settings)
     with torch.no_grad():
         model.offset_head.predict.bias.fill_(math.inf)
-    found = backward(model, model, batch(), settings, ALONE, parts=2, use_bfloat16=False)
+    found = backward(model, model, batch(), settings, ALONE, parts=2, dtype=torch.float32)
     assert not found.is_finite

@@ -18,6 +18,7 @@ from panoptic_deeplab.bench.choices import (
     Network,
     Postprocess,
     Targets,
+    Train,
     without_quick,
 )
 
@@ -138,6 +139,21 @@ def _data(options: Data, progress: Progress) -> "Result":
     )
 
 
+def _train(options: Train, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.train import bench_train
+
+    return bench_train(
+        backbones=options.backbones,
+        crop=options.crop,
+        batch=options.batch,
+        steps=options.steps,
+        rounds=options.rounds,
+        workers=options.workers,
+        num_threads=options.threads,
+        progress=progress,
+    )
+
+
 def _depthwise(options: Depthwise, progress: Progress) -> "Result":
     import torch
 
@@ -194,5 +210,6 @@ BENCHES: dict[str, tuple[Any, Callable[[Any, Progress], "Result"]]] = {
     "decoders": (Decoders, _decoders),
     "depthwise": (Depthwise, _depthwise),
     "data": (Data, _data),
+    "train": (Train, _train),
 }
 """Name to options, which have `json` and `debug`, and function."""

@@ -143,6 +143,26 @@ class Data(Printed):
     """What the stand-in for a network takes for an image."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Train(Printed):
+    """Full training steps, from files to new weights: against a plain loop."""
+
+    backbones: tuple[str, ...] = ("mobilenet_v3_large", "resnet50", "hrnet_w18")
+    """Names such as xception71, or timm:NAME."""
+    crop: tuple[int, int] = (257, 513)
+    """Height and width of training images in pixels."""
+    batch: int = 4
+    """Images per step."""
+    steps: int = 3
+    """Timed together as a block."""
+    rounds: int = 3
+    """Blocks of each form, in turn with the others."""
+    workers: int = 1
+    """Processes of the loader; the default is that of training."""
+    threads: int = 0
+    """Of torch; 0: its own choice."""
+
+
 def without_quick(options: Choices) -> Choices:
     """Replace `quick` by what it means: values that were not chosen become those of `QUICK`."""
     if not getattr(options, "quick", False):

@@ -81,7 +81,7 @@ def bench_data(
             f"and {cache_mb}. Use 0 for as many workers as cores, no work, no cache."
         )
     workers = workers or len(os.sched_getaffinity(0))
-    with _folder_of(data, pictures, size, progress) as config, threads(1):
+    with drawn_folder(data, pictures, size, progress) as config, threads(1):
         experiment = Experiment(
             data=config.model_copy(update={"workers": workers, "cache_mb": cache_mb}),
             augment=AugmentConfig(crop_size=crop),
@@ -95,9 +95,10 @@ def bench_data(
 
 
 @contextmanager
-def _folder_of(
+def drawn_folder(
     data: str, pictures: str, size: tuple[int, int], progress: Progress | None
 ) -> Iterator[DataConfig]:
+    """The data set in a folder; without one, drawn scenes in a temporary folder."""
     if data:
         yield DataConfig(format="auto", root=data)
         return

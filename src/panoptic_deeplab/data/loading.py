@@ -96,20 +96,22 @@ class TrainingSet(Dataset[Batch]):
         Raises:
             UnreadableImage: naming the file.
         """
-        generator = np.random.default_rng((self._seed, _AUGMENT, position))
-        sample = self._sample(position)
-        sample = augment(
-            sample,
-            generator,
+        sample = self.augmented(position)
+        assert sample.panoptic is not None, "augment refuses images without truth"
+        targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
+        image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
+        return Batch(torch.from_numpy(image), targets)
+
+    def augmented(self, position: int) -> Sample:
+        """The image at a position as training sees it, with its truth."""
+        return augment(
+            self._sample(position),
+            np.random.default_rng((self._seed, _AUGMENT, position)),
             pad_color=self._pad_color,
             long_side=self._long_side,
             focus=self._focus,
             **self._augment,
         )
-        assert sample.panoptic is not None, "augment refuses images without truth"
-        targets = make_targets(sample.panoptic, self._dataset.labels, **self._targets)
-        image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
-        return Batch(torch.from_numpy(image), targets)
 
     def _sample(self, position: int) -> Sample:
         """The image at a position, or the next in the place of one that cannot be read."""
