@@ -128,9 +128,7 @@ def test_gradients_that_overflow_are_told() -> None:
 def test_float16_is_for_gpus() -> None:
     settings = experiment(precision="float16")
     assert compute_dtype(settings, torch.device("cuda")) == torch.float16
-    with pytest.raises(
-        ValueError, match=r"bfloat16 or auto on a CPU, got float16"
-    ):
+    with pytest.raises(ValueError, match=r"bfloat16 or auto on a CPU, got float16"):
         compute_dtype(settings, torch.device("cpu"))
 
 
