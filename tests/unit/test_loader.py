@@ -1,5 +1,7 @@
 """The stream of training batches: a function of seed and position, whatever delivers it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +290,24 @@ def test_all_options_at_once_resume_and_share(workers: int, tmp_path: Path) -> N
         rest = list(build_loader(dataset, helped, 3, rank=rank, world=2))
         expected = [batch.image[rank : rank + 1] for batch in whole[3:]]
         assert all(torch.equal(a.image, b) for a, b in zip(rest, expected, strict=True))
+
+
+ABANDONED = """
+from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, ScheduleConfig
+from panoptic_deeplab.data import build_dataset, build_loader
+experiment = Experiment(
+    data=DataConfig(format="synthetic", size=(64, 96), workers=1),
+    augment=AugmentConfig(crop_size=(33, 33)),
+    schedule=ScheduleConfig(batch_size=2, iterations=1000),
+)
+stream = iter(build_loader(build_dataset(experiment.data, "train"), experiment))
+print(len(next(stream).image))
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_the_stream() -> None:
+    """Workers do not hear SIGTERM; Python would wait for them for ever."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, "2"), ended.stderr

@@ -5,9 +5,12 @@ random changes and all, depends on the seed and p alone: a resumed run meets the
 one would have met, with any number of workers.
 """
 
+import atexit
 import logging
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -24,6 +27,9 @@ from panoptic_deeplab.data.order import epoch_order, repeats, repeats_by_class, 
 from panoptic_deeplab.structures import Batch, Sample
 from panoptic_deeplab.targets import make_targets
 from panoptic_deeplab.transforms import augment
+
+if TYPE_CHECKING:
+    from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +184,7 @@ def build_loader(
             f"for {world}. Use {-(-batch_size // world) * world}."
         )
     stream = TrainingSet(dataset, experiment)
-    return DataLoader(
+    return _Loader(
         stream,
         batch_size=batch_size // world,
         sampler=_Share(start_step * batch_size, len(stream), batch_size, rank, world),
@@ -188,6 +194,28 @@ def build_loader(
         # Its own: the loader draws a number at its start, which must not move dropout's dice.
         generator=torch.Generator().manual_seed(experiment.run.seed),
     )
+
+
+class _Loader(DataLoader[Batch]):
+    """A loader whose workers are sent home when Python ends, though its stream is still open.
+
+    Python itself asks them with SIGTERM and waits; ours do not hear it (`_begin_worker`).
+    """
+
+    def __iter__(self) -> "_BaseDataLoaderIter":
+        stream = super().__iter__()
+        _OPEN.add(stream)
+        return stream
+
+
+_OPEN: WeakSet["_BaseDataLoaderIter"] = WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    for stream in list(_OPEN):
+        if hasattr(stream, "__del__"):  # it has workers
+            stream.__del__()  # ends its workers, as torch does for streams that nobody holds any more
 
 
 class _Share(Sampler[int]):
