@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from panoptic_deeplab.commands.networks import Networks, load_predictor
 from panoptic_deeplab.commands.sources import data_config, drawn_split, format_name
 from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.files import check_place, write_whole
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FigureOptions:
+class FigureOptions(Networks):
     """Lay out images with their panoptic and instance predictions, as in the paper's Figs. 5 to 7.
 
     For its Fig. 4, instance against panoptic annotation, see data compare.
@@ -30,8 +31,6 @@ class FigureOptions:
     """Image files; or none, with --data."""
     out: Path = Path("figure.pdf")
     """The file: .pdf or .svg (outlines and text stay such) or .png."""
-    weights: str = "default"
-    """As for predict."""
     data: str | None = None
     """Take the images from this data set, with their truth."""
     split: str = "val"
@@ -91,11 +90,10 @@ def figure(options: FigureOptions) -> int:
 
 def _of_files(options: FigureOptions) -> "tuple[LabelSpace, list[Row]]":
     from panoptic_deeplab.paper_figure import Row
-    from panoptic_deeplab.predict import load
     from panoptic_deeplab.predict_files import find_images
 
     paths = find_images(options.inputs)[: options.rows]
-    predictor = load(options.weights)
+    predictor = load_predictor(options)
     rows = []
     with show_progress() as progress:
         for path in progress.track(paths, description="predicting"):
@@ -109,7 +107,6 @@ def _of_data(options: FigureOptions) -> "tuple[LabelSpace, list[Row]]":
     from panoptic_deeplab.data.predictions import Predictions
     from panoptic_deeplab.evaluate import check_same_classes
     from panoptic_deeplab.paper_figure import Row
-    from panoptic_deeplab.predict import load
 
     assert options.data is not None
     named = DataConfig(val_split=options.split, format=format_name(options.format))
@@ -127,7 +124,7 @@ def _of_data(options: FigureOptions) -> "tuple[LabelSpace, list[Row]]":
         saved = Predictions(options.predictions, dataset.labels)
         check_same_classes(saved.labels, dataset.labels, whose="predictions")
     else:
-        predictor = load(options.weights)
+        predictor = load_predictor(options)
         check_same_classes(predictor.labels, dataset.labels)
     rows = []
     with show_progress() as progress:

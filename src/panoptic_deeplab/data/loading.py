@@ -215,7 +215,7 @@ _OPEN: WeakSet["_BaseDataLoaderIter"] = WeakSet()
 def _end_workers() -> None:
     for stream in list(_OPEN):
         if hasattr(stream, "__del__"):  # it has workers
-            stream.__del__()  # ends its workers, as torch does for streams that nobody holds any more
+            stream.__del__()  # as torch does with streams that nobody holds any more
 
 
 class _Share(Sampler[int]):
