@@ -147,7 +147,7 @@ class Data(Printed):
 class Train(Printed):
     """Full training steps, from files to new weights: against a plain loop."""
 
-    backbones: tuple[str, ...] = ("mobilenet_v3_large", "resnet50", "hrnet_w18")
+    backbones: tuple[str, ...] = ("mobilenet_v3_large", "resnet50", "xception41")
     """Names such as xception71, or timm:NAME."""
     crop: tuple[int, int] = (257, 513)
     """Height and width of training images in pixels."""
