@@ -23,6 +23,7 @@ FLOORS: dict[str, int] = {
     "meta": 1,
     "layers": 1,
     "depthwise": 1,
+    "dilated": 1,
     "backbones": 1,
     "backends": 1,
     "decoder": 1,

@@ -21,11 +21,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from panoptic_deeplab.decoder import Head, PooledBranch
 from panoptic_deeplab.depthwise import DepthwiseConv, shifts
+from panoptic_deeplab.dilated import DilatedConv
 from panoptic_deeplab.layers import FrozenBatchNorm2d
 
 Network = TypeVar("Network", bound=nn.Module)
 
-CONVOLUTIONS = (nn.Conv2d, DepthwiseConv)
+CONVOLUTIONS = (nn.Conv2d, DepthwiseConv, DilatedConv)
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 """What can be folded: exactly these, since what others derive from them may do more."""
 

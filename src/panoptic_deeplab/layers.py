@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panoptic_deeplab.depthwise import DepthwiseConv
+from panoptic_deeplab.dilated import DilatedConv
 from panoptic_deeplab.shared_norm import SharedBatchNorm2d
 from panoptic_deeplab.structures import Outputs
 
@@ -155,7 +156,7 @@ class ConvNormAct(nn.Sequential):
                 in_channels, kernel_size, stride=stride, dilation=dilation
             )
         else:
-            conv = nn.Conv2d(
+            conv = (nn.Conv2d if dilation == 1 else DilatedConv)(
                 in_channels,
                 out_channels,
                 kernel_size,

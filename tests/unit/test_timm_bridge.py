@@ -11,6 +11,7 @@ from panoptic_deeplab.backbones import build_backbone
 from panoptic_deeplab.checkpoint import load_checkpoint, save_checkpoint
 from panoptic_deeplab.config import Experiment, ModelConfig
 from panoptic_deeplab.data.synthetic import LABELS
+from panoptic_deeplab.dilated import DilatedConv
 from panoptic_deeplab.model import build_model
 
 
@@ -52,6 +53,12 @@ class Transposed(Pyramid):
         return [f.permute(0, 2, 3, 1) for f in super().forward(x)]
 
 
+def dilated_pyramid(output_stride):
+    network = Pyramid([min(s, output_stride) for s in (4, 8, 16, 32)])
+    network.stages[3][0] = nn.Conv2d(6, 7, 3, padding=2, dilation=2)
+    return network
+
+
 @pytest.fixture(autouse=True)
 def timm(monkeypatch):
     """A module named timm with a few networks; calls are kept."""
@@ -59,6 +66,7 @@ def timm(monkeypatch):
         "dilatable": lambda output_stride=32: Pyramid(
             [min(s, output_stride) for s in (2, 4, 8, 16, 32)]
         ),
+        "dilated": dilated_pyramid,
         "patches": lambda: Pyramid([4, 8, 16, 32], kernel=None, padding=0),
         "coarse": lambda: Pyramid([8, 16, 32]),
         "fixed": lambda: FixedSize([4, 8, 16, 32]),
@@ -200,3 +208,9 @@ def test_missing_package_is_named(monkeypatch):
 def test_unknown_option_is_refused():
     with pytest.raises(ValueError, match=r"has no option 'pretraned'\. Did you mean 'pretrained'"):
         build_backbone("timm:dilatable", output_stride=32, options={"pretraned": True})
+
+
+def test_dilated_convolutions_are_those_whose_gradients_are_right():
+    body = build_model(ModelConfig(backbone="timm:dilated"), 11).backbone.body
+    assert isinstance(body.stages[3][0], DilatedConv)
+    assert type(body.stages[0][0]) is nn.Conv2d

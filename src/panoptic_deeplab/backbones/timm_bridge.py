@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from panoptic_deeplab.backbones.base import Backbone
+from panoptic_deeplab.dilated import replace_dilated
 
 PREFIX = "timm:"
 
@@ -47,6 +48,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         self.body = _create(name, pretrained=pretrained, output_stride=output_stride)
+        replace_dilated(self.body)
         if norm_epsilon is not None:
             for part in self.body.modules():
                 if isinstance(part, nn.BatchNorm2d):
