@@ -4,6 +4,7 @@ Comes in: a path and its whole content. Goes out: the file, complete, or the fil
 before, untouched. Checkpoints, result lists and anything else that is read back goes through here.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -27,7 +28,8 @@ def write_whole(path: str | Path, content: bytes) -> None:
         content: all of it.
 
     Raises:
-        OSError: if the folder cannot be made or written; the old file is left as it was.
+        OSError: if the folder cannot be made or written, or, saying what to do, if the disk is full;
+            the old file is left as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +41,15 @@ def write_whole(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else the move can reach the disk before the content
         part.replace(path)
-    except BaseException:  # Ctrl-C too leaves no part behind; every error goes on to the caller
+    except BaseException as error:  # Ctrl-C too leaves no part behind; all go on to the caller
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            advice = "what was there before is kept; free some space, or choose another place"
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(path)) from error
         raise
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a used-up quota, a limit
 
 
 def as_json(plain: Any) -> bytes:

@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch
 from rich.progress import Progress
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
@@ -39,8 +41,8 @@ from panoptic_deeplab.checkpoint import (
 )
 from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.data import build_dataset, build_loader
-from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.data.lasting import lasting_batches
 from panoptic_deeplab.distributed import ALONE, Processes, any_says, joined
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import write_whole
@@ -224,16 +226,10 @@ def run(training: Training, progress: Progress | None) -> Path:
     total = experiment.schedule.iterations
     task = progress.add_task("training", total=total, completed=training.step) if progress else None
     processes = training.processes
-    loader = build_loader(
-        training.training_set,
-        experiment,
-        training.step,
-        rank=processes.rank,
-        world=processes.world,
-    )
+    batches = lasting_batches(partial(_loader, training), training.step)
     started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
     training.saved_at = started
-    for batch, waiting in _timed(loader):
+    for batch, waiting in _timed(batches):
         found = take_step(training, batch)
         stops = any_says(training.stop, training.device)
         waited, steps = waited + waiting, steps + 1
@@ -358,9 +354,20 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     return report
 
 
-def _timed(loader: Any) -> Iterator[tuple[Batch, float]]:
+def _loader(training: Training, step: int) -> DataLoader[Batch]:
+    """Of this process's share of the batches, from a step on."""
+    processes = training.processes
+    return build_loader(
+        training.training_set,
+        training.experiment,
+        step,
+        rank=processes.rank,
+        world=processes.world,
+    )
+
+
+def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
     """Yield each batch with the seconds spent waiting for it."""
-    batches = fetched_ahead(loader)
     while True:
         started = time.perf_counter()
         try:

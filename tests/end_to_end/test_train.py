@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -39,10 +40,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "panoptic_deeplab", *arguments]
 
 
-def train(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("train", *SMALL, "--out", str(out), *more), capture_output=True, text=True
-    )
+def train(out: Path, *more: str, **process: Any) -> subprocess.CompletedProcess[str]:
+    words = command("train", *SMALL, "--out", str(out), *more)
+    return subprocess.run(words, capture_output=True, text=True, **process)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,28 @@ def test_a_terminated_run_saves_its_step_and_resumes(unbroken, tmp_path, workers
     out = tmp_path / "terminated"
     assert start_and_stop(out, 2, signal.SIGTERM, "--data.workers", workers) == 130
     assert (out / "state.safetensors").exists()
+    assert train(out, "--resume").returncode == 0
+    assert_same_weights(unbroken, out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process")
+def test_a_full_disk_ends_a_run_in_a_sentence_and_loses_nothing(unbroken, tmp_path):
+    """The disk takes the log, yet no file as large as the network."""
+    import resource
+
+    def fill_disk() -> None:
+        limit = (unbroken / "model.safetensors").stat().st_size // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    out = tmp_path / "full"
+    assert start_and_stop(out, 2, signal.SIGTERM) == 130
+    before = (out / "state.safetensors").read_bytes()
+    result = train(out, "--resume", preexec_fn=fill_disk)
+    assert result.returncode == 2
+    told = result.stderr.split("error:")[-1]
+    assert ".safetensors: File too large; what was there before is kept; free some" in told
+    assert (out / "state.safetensors").read_bytes() == before
+    assert not list(out.rglob("*.part"))
     assert train(out, "--resume").returncode == 0
     assert_same_weights(unbroken, out)
 

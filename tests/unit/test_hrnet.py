@@ -4,7 +4,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from standins import FEATURES, reference_image, relative_error, standin
 
 from panoptic_deeplab.backbones.exchange import Grid
 from panoptic_deeplab.backbones.hrnet import (
@@ -15,6 +14,7 @@ from panoptic_deeplab.backbones.hrnet import (
     hrnet_w48_plus,
     hrnet_wider_plus,
 )
+from standins import FEATURES, reference_image, relative_error, standin
 
 
 def official_key(key: str) -> str:

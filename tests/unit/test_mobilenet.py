@@ -3,7 +3,6 @@ from functools import partial
 
 import pytest
 import torch
-from standins import assert_features_equal
 
 from panoptic_deeplab.backbones.mobilenet import (
     InvertedResidual,
@@ -14,6 +13,7 @@ from panoptic_deeplab.backbones.mobilenet import (
     mobilenet_v3_large_reduced,
     mobilenet_v3_small,
 )
+from standins import assert_features_equal
 
 
 def timm_key(key: str, *, last_stage: int) -> str:

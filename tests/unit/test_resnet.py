@@ -2,7 +2,6 @@ import re
 
 import pytest
 import torch
-from standins import assert_features_equal
 
 from panoptic_deeplab.backbones.resnet import (
     ResNet,
@@ -12,6 +11,7 @@ from panoptic_deeplab.backbones.resnet import (
     resnet101,
     resnext101_32x8d,
 )
+from standins import assert_features_equal
 
 
 def torchvision_key(key: str) -> str:

@@ -2,9 +2,9 @@ import re
 
 import pytest
 import torch
-from standins import assert_features_equal
 
 from panoptic_deeplab.backbones.xception import xception41, xception65, xception71
+from standins import assert_features_equal
 
 
 def timm_key(key: str) -> str:
