@@ -28,7 +28,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
         content: all of it.
 
     Raises:
-        OSError: if the folder cannot be made or written, or, saying what to do, if the disk is full;
+        OSError: if the folder cannot be made or written, or the disk is full (says what to do);
             the old file is left as it was.
     """
     path = Path(path)
