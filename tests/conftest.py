@@ -7,27 +7,18 @@ import pytest
 import torch
 
 from panoptic_deeplab.checkpoint import save_checkpoint
-from panoptic_deeplab.config import Experiment, GroupingConfig, ModelConfig
+from panoptic_deeplab.config import Experiment, GroupingConfig
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
+from tiny import TINY_MODEL
 
 # A random network is sure of nothing: with the usual thresholds it would find no segment at all.
 TINY = Experiment(
     name="tiny",
-    model=ModelConfig(
-        backbone="mobilenet_v3_small",
-        output_stride=32,
-        aspp_channels=16,
-        semantic_channels=16,
-        semantic_projections=(8, 8),
-        semantic_head_channels=8,
-        instance_channels=16,
-        instance_projections=(8, 8),
-        instance_head_channels=8,
-    ),
+    model=TINY_MODEL,
     grouping=GroupingConfig(threshold=0.0, top_k=20, stuff_area_px=1),
 )
 

@@ -27,6 +27,7 @@ from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.provenance import from_version_1
+from panoptic_deeplab.sharding import in_parts_as, whole
 
 FORMAT = "panoptic_deeplab"
 FORMAT_VERSION = 2
@@ -157,20 +158,20 @@ class TrainingState:
     loss_scale: tuple[float, int] | None = None
 
 
-def save_state(
-    path: str | Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: TrainingState,
-    average: nn.Module | None = None,
-) -> None:
-    """Write weights, optimizer and progress of a run, whole or not at all."""
-    averaged = average.state_dict() if average is not None else {}
-    tensors = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v.detach().cpu().contiguous() for k, v in averaged.items()}
+def state_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Everything of a run that is a tensor, for `save_state`; called by all its processes."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for number, entry in optimizer.state_dict()["state"].items():
-        for name, value in entry.items():
-            tensors[f"optimizer.{number}.{name}"] = value.detach().cpu().contiguous()
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in entry.items()}
+    return {name: whole(value.detach()).cpu().contiguous() for name, value in tensors.items()}
+
+
+def save_state(path: str | Path, tensors: dict[str, Tensor], state: TrainingState) -> None:
+    """Write weights, optimizer and progress of a run, whole or not at all."""
     progress = {
         "step": state.step,
         "best_quality": state.best_quality,
@@ -207,20 +208,23 @@ def restore(
     tensors: Mapping[str, Tensor],
     average: nn.Module | None = None,
 ) -> None:
-    """Put back what `save_state` stored, bit for bit."""
+    """Put back what `state_tensors` took, bit for bit, or this process's part of it."""
     if average is not None:
-        means = {k[len("average.") :]: v for k, v in tensors.items() if k.startswith("average.")}
-        load_strictly(average, means, "the run's average")
-    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    load_strictly(model, weights, "the run's state")
+        load_strictly(average, _named("average.", tensors), "the run's average")
+    load_strictly(model, _named("model.", tensors), "the run's state")
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".")
-            entries.setdefault(int(number), {})[name] = value
+    for key, value in _named("optimizer.", tensors).items():
+        number, name = key.split(".")
+        entry = entries.setdefault(int(number), {})
+        entry[name] = in_parts_as(value, weights[int(number)])
     optimizer.load_state_dict(
         {"state": entries, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _header(kind: str, labels: LabelSpace, experiment: Experiment) -> dict[str, str]:
@@ -357,7 +361,7 @@ def load_strictly(
             f"{_listed('missing', missing)}; {_listed('left over', extra)}; "
             f"{_listed('wrong shape', wrong)}."
         )
-    model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+    model.load_state_dict({k: in_parts_as(v.to(own[k].dtype), own[k]) for k, v in tensors.items()})
 
 
 def _listed(title: str, names: list[str]) -> str:

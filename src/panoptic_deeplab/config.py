@@ -322,6 +322,8 @@ class ScheduleConfig(Frozen):
             needs a C++ compiler.
         activation_checkpointing: keep only the inputs of the backbone's blocks and compute the
             rest again on the way back: far less memory, about a third more time.
+        shard_weights: with several processes, each holds a part of weights, gradients, optimizer
+            and average (FSDP2), for networks that one GPU does not hold. Not with `compile`.
     """
 
     iterations: Positive = 60_000
@@ -338,6 +340,15 @@ class ScheduleConfig(Frozen):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     activation_checkpointing: bool = False
+    shard_weights: bool = False
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> "ScheduleConfig":
+        if self.compile and self.shard_weights:
+            raise ValueError(
+                "schedule.compile and schedule.shard_weights cannot be joined. Choose one of them."
+            )
+        return self
 
 
 class RunConfig(Frozen):
@@ -356,6 +367,8 @@ class RunConfig(Frozen):
             with a warning, before the run ends; 0: it ends at the first.
         log_every: steps between lines of the log.
         threads: of torch on the CPU; 0: its own choice.
+        wandb: PROJECT or ENTITY/PROJECT of Weights & Biases to log to; empty: none. Needs the
+            extra `wandb`.
         start_from: weights to start from instead of random ones: a name, a file, a web address or
             hf://ORG/REPO. With other classes the semantic head's last layer starts anew.
     """
@@ -371,6 +384,7 @@ class RunConfig(Frozen):
     skip_bad_steps: Annotated[int, Field(ge=0)] = 0
     log_every: Positive = 20
     threads: Annotated[int, Field(ge=0)] = 0
+    wandb: str = ""
 
 
 class Experiment(Frozen):

@@ -19,7 +19,8 @@ from panoptic_deeplab.config import DataConfig
 from panoptic_deeplab.data import build_dataset
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.files import as_json, make_folder, write_whole
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample
 
 NUM_SCENES = 6

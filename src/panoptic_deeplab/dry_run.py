@@ -24,7 +24,8 @@ from panoptic_deeplab.labels import IGNORED, LabelSpace
 from panoptic_deeplab.memory import peak_bytes
 from panoptic_deeplab.render import center_view, legend, offset_view
 from panoptic_deeplab.structures import Batch
-from panoptic_deeplab.train import build, take_step
+from panoptic_deeplab.train import take_step
+from panoptic_deeplab.training import build
 
 PICTURE = "first_batch.jpg"
 

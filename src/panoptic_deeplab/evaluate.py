@@ -24,7 +24,7 @@ from panoptic_deeplab.data.base import PanopticDataset, read_truth
 from panoptic_deeplab.distributed import ALONE, Processes, gathered
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
-from panoptic_deeplab.predict import Prediction
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample
 
 __all__ = ["Report", "evaluate", "evaluate_saved"]

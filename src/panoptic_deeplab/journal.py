@@ -1,7 +1,7 @@
-"""What a training run leaves for people to read: log, curves, TensorBoard, pictures.
+"""What a training run leaves for people to read: log, curves, pictures, and boards.
 
 In: losses of steps, reports of validations, a predictor to draw with. Out: `log.jsonl`,
-`curves.png`, `tensorboard/` and `pictures/` in the run's folder; see `train.py`.
+`curves.png` and `pictures/` in the run's folder, and what `boards.py` shows; see `train.py`.
 """
 
 import json
@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image
 
+from panoptic_deeplab.boards import Board, open_boards
+from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.curves import draw_curves
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.evaluate import Report
@@ -35,20 +37,16 @@ class Journal:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._boards: list[Any] = []
+        self._boards: list[Board] = []
 
-    def begin(self, step: int) -> None:
-        """Drop lines of steps after this one, and open the TensorBoard log, if it is installed."""
+    def begin(self, step: int, experiment: Experiment) -> None:
+        """Drop lines of steps after this one, and open what else shows the run."""
         _cut_log(self._out / LOG, step)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            logger.warning('No TensorBoard log: pip install "panoptic-deeplab[log]" to have one.')
-            return
-        self._boards = [SummaryWriter(str(self._out / "tensorboard"))]
+        settings = experiment.model_dump(mode="json")
+        self._boards = open_boards(self._out, experiment.run.wandb, settings)
 
     def close(self) -> None:
-        """End the TensorBoard log."""
+        """End what shows the run."""
         for board in self._boards:
             board.close()
 
@@ -139,7 +137,7 @@ class Journal:
             )
             Image.fromarray(picture).save(folder / f"step_{step:07d}_image_{number}.jpg")
             for board in self._boards:
-                board.add_image(f"image_{number}", picture, step, dataformats="HWC")
+                board.show(step, f"image_{number}", picture)
 
     def _append(self, line: dict[str, Any]) -> None:
         with (self._out / LOG).open("a") as file:
@@ -147,8 +145,7 @@ class Journal:
 
     def _plot(self, step: int, values: dict[str, float]) -> None:
         for board in self._boards:
-            for name, value in values.items():
-                board.add_scalar(name, value, step)
+            board.plot(step, values)
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.labels import IGNORED, LabelSpace, near_names
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.structures import Outputs, PanopticMap, Sample, Targets
 from panoptic_deeplab.targets import make_targets
 

@@ -1,7 +1,7 @@
 """From an image to its segments: load weights, run the network, group its heads.
 
 Comes in: weights by name, path or address, and images as files, arrays or Pillow
-images of any size. Goes out: a `Prediction` at the image's own size, which draws and saves itself.
+images of any size. Goes out: a `Prediction` at the image's own size.
 
     import panoptic_deeplab
     predictor = panoptic_deeplab.load("default")
@@ -10,34 +10,27 @@ images of any size. Goes out: a `Prediction` at the image's own size, which draw
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
-from panoptic_deeplab import render
-from panoptic_deeplab.backbone_weights import BackboneWeights, read_backbone
-from panoptic_deeplab.checkpoint import Checkpoint, load_checkpoint, own_kind
+from panoptic_deeplab.checkpoint import Checkpoint
 from panoptic_deeplab.config import GroupingConfig, InferenceConfig
-from panoptic_deeplab.convert import convert
-from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.windows import Windows
-from panoptic_deeplab.files import make_folder
+from panoptic_deeplab.find_weights import find_checkpoint
 from panoptic_deeplab.grouping import group_outputs
-from panoptic_deeplab.hub import resolve
 from panoptic_deeplab.hub.pretrained import pretrained_source, push_to_hub, save_pretrained
 from panoptic_deeplab.inputs import ImageLike, to_rgb, to_windows
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.looks import Member, look, padded_size, scale_image, scaled_size
 from panoptic_deeplab.memory import available_bytes, forward_bytes
 from panoptic_deeplab.model import PanopticDeepLab
-from panoptic_deeplab.structures import Outputs, PanopticMap, Segment
+from panoptic_deeplab.prediction import Prediction
+from panoptic_deeplab.structures import Outputs, PanopticMap
 from panoptic_deeplab.tiled import check_tiles, needs_tiles, tiled_heads
 from panoptic_deeplab.views import MeanOutputs, View
 
@@ -47,66 +40,6 @@ _SHOWN_PX = 16_000_000
 _TILES = "look at it in tiles: --tile 1024, or inference.tile from Python"
 
 _CHECK_MEMORY_PX = 4_000_000  # smaller images fit wherever torch itself does
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was found in one image.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, as the network saw it, at its own size; of an image that was
-            looked at in tiles every `step`-th pixel along both axes.
-        panoptic: the segments, at the image's own size.
-        labels: their classes.
-        step: 1, or more where the image was looked at in tiles and has over 16 megapixels.
-    """
-
-    image: NDArray[np.uint8]
-    panoptic: PanopticMap
-    labels: LabelSpace
-    step: int = 1
-
-    @property
-    def segment_map(self) -> NDArray[np.int32]:
-        """(H, W) int32, segment id per pixel, 0 where there is none."""
-        return self.panoptic.segment_map
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """Things in the order of their centers, then stuff."""
-        return self.panoptic.segments
-
-    def overlay(self, *, scale: int = 1) -> Image.Image:
-        """The image with colours, outlines and names; see `render.overlay`."""
-        shown = self.panoptic
-        if self.step > 1:
-            shown = reduced_map(shown, self.step)
-        return Image.fromarray(render.overlay(self.image, shown, self.labels, scale=scale))
-
-    def save(self, folder: str | Path, stem: str = "prediction") -> None:
-        """Write `STEM.png` and `STEM.json` (COCO's panoptic form) and `STEM_overlay.png`.
-
-        The segment id of a pixel of `STEM.png` is red + 256 green + 65536 blue. All three files
-        are made in full before the first takes its place.
-
-        Args:
-            folder: made if missing; files of these names are replaced.
-            stem: a file name without ending.
-
-        Raises:
-            ValueError: if `stem` is not a plain file name.
-            OSError: if the folder cannot be written.
-        """
-        if not stem or Path(stem).name != stem:
-            raise ValueError(f"stem must be a file name without folder or ending, got {stem!r}.")
-        folder = make_folder(folder)
-        with TemporaryDirectory(dir=folder, prefix=".part-") as part:
-            with CocoPanopticWriter(part, self.labels, name=stem) as writer:
-                writer.add(stem, self.panoptic)
-            overlay = Path(part) / f"{stem}_overlay.png"
-            self.overlay(scale=render.readable_scale(self.panoptic.size)).save(overlay)
-            for file in (Path(part) / stem / f"{stem}.png", overlay, Path(part) / f"{stem}.json"):
-                file.replace(folder / file.name)
 
 
 class Predictor(nn.Module):
@@ -408,42 +341,6 @@ def as_predictor(
 
 def _device(name: str | None) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def find_checkpoint(source: str | Path) -> Checkpoint:
-    """Read weights from wherever `hub.resolve` finds them; arguments and errors as for `load`."""
-    found = find_weights(source)
-    if isinstance(found, Checkpoint):
-        return found
-    raise ValueError(
-        f"{source} is a backbone alone ({found.config.backbone}): the heads behind it were never "
-        "trained, so it cannot predict. Train a network that starts from it: --run.start-from."
-    )
-
-
-def find_weights(source: str | Path) -> Checkpoint | BackboneWeights:
-    """Read this package's or another publisher's weights, of a whole model or a backbone alone.
-
-    Args:
-        source: as for `load`.
-
-    Raises:
-        FileNotFoundError: if there are no such weights.
-        ValueError: if the file is damaged or of no known origin.
-        OSError: if it cannot be fetched.
-    """
-    path = resolve(source)
-    kind = own_kind(path)
-    if kind is None:
-        return convert(path)
-    return read_backbone(path) if kind == "backbone" else load_checkpoint(path)
-
-
-def reduced_map(panoptic: PanopticMap, step: int) -> PanopticMap:
-    """Each step-th pixel of a map along both axes, to look at; areas stay those of the whole."""
-    return PanopticMap(
-        np.ascontiguousarray(panoptic.segment_map[::step, ::step]), panoptic.segments
-    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

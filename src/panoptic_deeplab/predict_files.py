@@ -25,7 +25,8 @@ from rich.progress import Progress
 from panoptic_deeplab.data.coco_list import image_number
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.files import make_folder, write_whole
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.render import readable_scale
 
 LIST_NAME = "predictions"

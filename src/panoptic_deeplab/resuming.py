@@ -5,9 +5,9 @@ from typing import Any
 
 from panoptic_deeplab.backbone_weights import start_from_backbone
 from panoptic_deeplab.checkpoint import Checkpoint, start_from
+from panoptic_deeplab.find_weights import find_weights
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.model import PanopticDeepLab
-from panoptic_deeplab.predict import find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +17,10 @@ FREE = {
     "run.checkpoint_minutes",
     "run.keep",
     "run.log_every",
+    "run.wandb",
     "data.workers",
     "data.root",
+    "schedule.shard_weights",
 }
 """Changing these does not change what is learnt."""
 

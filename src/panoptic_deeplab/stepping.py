@@ -10,18 +10,17 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from panoptic_deeplab.config import Experiment, ScheduleConfig
 from panoptic_deeplab.distributed import Processes, summed
 from panoptic_deeplab.losses import Losses, Part, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab
+from panoptic_deeplab.sharding import exchanging_gradients, whole
 from panoptic_deeplab.structures import Batch, Targets
 
 logger = logging.getLogger(__name__)
@@ -88,23 +87,21 @@ def backward(
     """
     count = batch.image.shape[0]
     parts = min(parts, count)
-    whole = _sums(batch.targets) if parts * processes.world > 1 else None
+    totals = _sums(batch.targets) if parts * processes.world > 1 else None
     sums = torch.zeros(4, device=batch.image.device)
     for i in range(parts):
         first, last = count * i // parts, count * (i + 1) // parts
         targets = Targets(*(t[first:last] for t in batch.targets))
         image = batch.image[first:last].contiguous(memory_format=torch.channels_last)
-        is_joined = isinstance(network, DistributedDataParallel)
         # Gradients are exchanged once, behind the last part.
-        waits = network.no_sync() if is_joined and i < parts - 1 else nullcontext()  # type: ignore[operator]
-        with waits:
+        with exchanging_gradients(network, wanted=i == parts - 1):
             is_lower = dtype != torch.float32
             with torch.autocast(image.device.type, dtype, enabled=is_lower):
                 outputs = network(image)
             outputs = type(outputs)(*(head.float() for head in outputs))
             outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
             share = (last - first) / (count * processes.world)
-            part = None if whole is None else Part(share, whole[0], whole[1])
+            part = None if totals is None else Part(share, totals[0], totals[1])
             losses = compute_losses(outputs, targets, part=part, **experiment.loss.model_dump())
             # Processes' gradients are averaged; those of the parts of one sum are to be added.
             (losses.total * (processes.world * loss_scale)).backward()  # type: ignore[no-untyped-call]
@@ -117,7 +114,7 @@ def backward(
     if loss_scale != 1:
         for weight in weights:
             weight.grad.div_(loss_scale)  # type: ignore[union-attr]
-    norm = float(nn.utils.clip_grad_norm_(weights, bound))
+    norm = float(whole(nn.utils.clip_grad_norm_(weights, bound)))
     return Gradients(told, norm, is_finite=math.isfinite(norm))
 
 

@@ -1,11 +1,11 @@
-"""The training loop: build, take one step, validate, run.
+"""The training loop: take one step, validate, save, run.
 
 A run is a folder:
 
     experiment.json        the settings
     log.jsonl              one JSON object per line, "kind" is "train" or "validation"
     curves.png             losses and validation results over the steps
-    tensorboard/           the same, to explore
+    tensorboard/           the same, to explore; wandb/ where run.wandb names a project
     pictures/              input, truth, prediction, heat map and offsets of fixed images over time
     state.safetensors      weights, optimizer, step: what `resume` reads
     best.safetensors       the model with the best validation PQ so far, on run.validate_images
@@ -19,89 +19,45 @@ killed and resumed ends, on a CPU, with the same weights bit for bit as one that
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
     TrainingState,
-    read_state,
-    restore,
     save_checkpoint,
     save_state,
-    without_download,
+    state_tensors,
 )
 from panoptic_deeplab.config import Experiment
-from panoptic_deeplab.data import build_dataset, build_loader
-from panoptic_deeplab.data.base import PanopticDataset
+from panoptic_deeplab.data import build_loader
 from panoptic_deeplab.data.lasting import lasting_batches
-from panoptic_deeplab.distributed import ALONE, Processes, any_says, joined
+from panoptic_deeplab.distributed import any_says, joined
 from panoptic_deeplab.evaluate import Report, evaluate
-from panoptic_deeplab.files import write_whole
-from panoptic_deeplab.journal import Journal
-from panoptic_deeplab.loss_scale import LossScale
 from panoptic_deeplab.memory import peak_bytes
-from panoptic_deeplab.model import PanopticDeepLab, build_model
-from panoptic_deeplab.moving_average import MovingAverage
+from panoptic_deeplab.model import PanopticDeepLab
 from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.provenance import of_run
-from panoptic_deeplab.resuming import differences, start_with
 from panoptic_deeplab.signals import stop_asked
 from panoptic_deeplab.stepping import (
     Gradients,
     backward_that_fits,
-    compiled,
     compute_dtype,
     learning_rate,
-    make_optimizer,
 )
 from panoptic_deeplab.structures import Batch
+from panoptic_deeplab.training import STATE, Training, build
 
-STATE, MODEL, BEST = "state.safetensors", "model.safetensors", "best.safetensors"
+MODEL, BEST = "model.safetensors", "best.safetensors"
 SNAPSHOT, SNAPSHOTS = "step_{:08d}.safetensors", "step_*.safetensors"
-SETTINGS = "experiment.json"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Training:
-    """What a running training holds; `build` makes it, `run` drives it."""
-
-    experiment: Experiment
-    out: Path
-    device: torch.device
-    model: PanopticDeepLab
-    optimizer: torch.optim.Optimizer
-    training_set: PanopticDataset
-    validation_set: PanopticDataset
-    journal: Journal
-    processes: Processes
-    network: nn.Module
-    average: MovingAverage | None = None
-    loss_scale: LossScale | None = None
-    step: int = 0
-    best_quality: float | None = None
-    parts: int = 1
-    bad_steps: int = 0
-    saved_at: float = 0.0
-    stop: bool = False
-
-    @property
-    def learnt(self) -> PanopticDeepLab:
-        """What is validated and stored: the average of the weights, or the weights."""
-        if self.average is None:
-            return self.model
-        averaged: PanopticDeepLab = self.average.model  # type: ignore[assignment]
-        return averaged
 
 
 def train(
@@ -133,91 +89,8 @@ def train(
         torch.set_num_threads(experiment.run.threads)
     with joined(device) as processes:
         training = build(experiment, Path(out), resume=resume, device=device, processes=processes)
-        with stop_asked(training):
+        with stop_asked(training), closing(training.journal):
             return run(training, progress if processes.is_first else None)
-
-
-def build(
-    experiment: Experiment,
-    out: Path,
-    *,
-    resume: bool,
-    device: str | None,
-    processes: Processes = ALONE,
-) -> Training:
-    """Make data sets, model and optimizer, and load the state of a run that is resumed.
-
-    A run that `torchrun` starts anew after one of its processes has failed is resumed by itself.
-    """
-    state_file = out / STATE
-    if state_file.exists() and not resume and not processes.restarts:
-        raise FileExistsError(
-            f"{out} already holds a run. Resume it (--resume) or choose another folder."
-        )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if where.type == "cuda" and processes.world > 1:
-        where = torch.device("cuda", processes.local_rank)
-    training_set = build_dataset(experiment.data, "train")
-    validation_set = build_dataset(experiment.data, "val")
-    if training_set.labels != validation_set.labels:
-        raise ValueError(
-            f"Training and validation data must have the same classes, got "
-            f"{training_set.labels.names} and {validation_set.labels.names}."
-        )
-    torch.manual_seed(experiment.run.seed)
-    replaced = state_file.exists() or experiment.run.start_from
-    config = without_download(experiment.model) if replaced else experiment.model
-    model = build_model(config, training_set.labels.num_classes)
-    model.backbone.checkpointing = experiment.schedule.activation_checkpointing
-    model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if experiment.schedule.freeze_backbone:
-        model.backbone.requires_grad_(False)
-    if experiment.run.start_from and not state_file.exists():
-        start_with(model, training_set.labels, experiment.run.start_from)
-    training = Training(
-        experiment,
-        out,
-        where,
-        model,
-        make_optimizer(model, experiment.schedule),
-        training_set,
-        validation_set,
-        Journal(out),
-        processes,
-        model,
-        parts=experiment.schedule.accumulate,
-    )
-    if experiment.schedule.ema_decay:
-        training.average = MovingAverage(model, experiment.schedule.ema_decay)
-    if compute_dtype(experiment, where) == torch.float16:
-        training.loss_scale = LossScale()
-    if state_file.exists():
-        _resume(training, state_file)
-    training.network = _network(training)
-    if processes.is_first:
-        _begin_folder(training)
-    return training
-
-
-def _network(training: Training) -> nn.Module:
-    """The model as steps call it: compiled, joined with other processes', or itself."""
-    network: nn.Module = training.model
-    if training.experiment.schedule.compile:
-        network = compiled(training.model, training.device)
-    if training.processes.world > 1:
-        ids = [training.device.index] if training.device.type == "cuda" else None
-        network = DistributedDataParallel(network, device_ids=ids)
-    return network
-
-
-def _begin_folder(training: Training) -> None:
-    """Make the run's folder or clear it up, and open its log."""
-    out = training.out
-    out.mkdir(parents=True, exist_ok=True)
-    for unfinished in out.rglob(".*.part"):  # of a write during which the run was killed
-        unfinished.unlink()
-    write_whole(out / SETTINGS, training.experiment.model_dump_json(indent=2).encode())
-    training.journal.begin(training.step)
 
 
 def run(training: Training, progress: Progress | None) -> Path:
@@ -259,7 +132,6 @@ def run(training: Training, progress: Progress | None) -> Path:
         if stops and not last:
             logger.warning("Stopped at step %d; the run resumes from there.", training.step)
             return training.out / STATE
-    training.journal.close()
     return training.out / MODEL
 
 
@@ -325,7 +197,8 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     """Evaluate on the validation set, draw pictures, and keep the model if it is the best."""
     experiment = training.experiment
     labels = training.training_set.labels
-    predictor = Predictor(training.learnt, labels, experiment.grouping, experiment.inference)
+    learnt = training.learnt()
+    predictor = Predictor(learnt, labels, experiment.grouping, experiment.inference)
     limit = 0 if final else experiment.run.validate_images
     report = evaluate(
         predictor,
@@ -347,9 +220,9 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
     best = training.best_quality
     if compares and quality is not None and (best is None or quality > best):
         training.best_quality = quality
-        _write_model(training, BEST, report.to_dict())
+        _write_model(training, learnt, BEST, report.to_dict())
     if final:
-        _write_model(training, MODEL, report.to_dict())
+        _write_model(training, learnt, MODEL, report.to_dict())
     training.model.train()
     return report
 
@@ -377,42 +250,20 @@ def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
         yield batch, time.perf_counter() - started
 
 
-def _resume(training: Training, state_file: Path) -> None:
-    state, tensors = read_state(state_file)
-    if state.labels != training.training_set.labels:
-        raise ValueError(
-            f"{state_file} was trained on the classes {state.labels.names}, the data now has "
-            f"{training.training_set.labels.names}. Start a new run."
-        )
-    changed = differences(state.experiment.model_dump(), training.experiment.model_dump())
-    if changed:
-        raise ValueError(
-            f"{training.out} was started with other settings: {'; '.join(changed)}. Resume with "
-            "the same ones, or start a new run in another folder."
-        )
-    average = training.average
-    restore(training.model, training.optimizer, tensors, average.model if average else None)
-    training.step, training.best_quality = state.step, state.best_quality
-    if average is not None:
-        average.resume(state.step)
-    if training.loss_scale and state.loss_scale:
-        training.loss_scale = LossScale(*state.loss_scale)
-    logger.info("Resuming %s at step %d.", training.out, training.step)
-
-
 def is_due(training: Training) -> bool:
     """Whether the time has come for a checkpoint."""
     run = training.experiment.run
     if training.step % run.checkpoint_every == 0:
         return True
-    if not run.checkpoint_minutes or not training.processes.is_first:
-        return False
-    return time.perf_counter() - training.saved_at > 60 * run.checkpoint_minutes
+    late = time.perf_counter() - training.saved_at > 60 * run.checkpoint_minutes
+    late = late and run.checkpoint_minutes > 0 and training.processes.is_first
+    # The first process alone writes, but the parts of the weights come from all.
+    return any_says(late, training.device) if training.is_sharded else late
 
 
 def _save(training: Training) -> None:
     training.saved_at = time.perf_counter()
-    if not training.processes.is_first:
+    if not (training.processes.is_first or training.is_sharded):
         return
     scale = training.loss_scale
     state = TrainingState(
@@ -423,15 +274,22 @@ def _save(training: Training) -> None:
         (scale.value, scale.good_steps) if scale else None,
     )
     average = training.average.model if training.average else None
-    save_state(training.out / STATE, training.model, training.optimizer, state, average)
-    if training.experiment.run.keep:
-        _write_model(training, SNAPSHOT.format(training.step), {})
+    tensors = state_tensors(training.model, training.optimizer, average)
+    keep = training.experiment.run.keep
+    learnt = training.learnt() if keep else None
+    if not training.processes.is_first:
+        return
+    save_state(training.out / STATE, tensors, state)
+    if learnt is not None:
+        _write_model(training, learnt, SNAPSHOT.format(training.step), {})
         # Names are of equal length, so their order is that of the steps.
-        for old in sorted(training.out.glob(SNAPSHOTS))[: -training.experiment.run.keep]:
+        for old in sorted(training.out.glob(SNAPSHOTS))[:-keep]:
             old.unlink()
 
 
-def _write_model(training: Training, name: str, results: dict[str, Any]) -> None:
+def _write_model(
+    training: Training, learnt: PanopticDeepLab, name: str, results: dict[str, Any]
+) -> None:
     provenance = of_run(
         training.experiment,
         steps=training.step,
@@ -440,7 +298,7 @@ def _write_model(training: Training, name: str, results: dict[str, Any]) -> None
     )
     save_checkpoint(
         training.out / name,
-        training.learnt,
+        learnt,
         training.training_set.labels,
         training.experiment,
         provenance,

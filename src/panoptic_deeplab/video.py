@@ -23,8 +23,9 @@ from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.coco_writer import CocoPanopticWriter
 from panoptic_deeplab.data.images import read_image
 from panoptic_deeplab.files import check_place, make_folder, write_whole
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.predict_files import LIST_NAME, OVERLAYS, encode_overlay, find_images
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.tracks import Tracks
 
 VIDEO_ENDINGS = (".mp4", ".avi")

@@ -30,6 +30,7 @@ SMALL = [
 def start(out: Path, count: int, *more: str) -> subprocess.Popen[str]:
     together = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     module = ["-m", "panoptic_deeplab", "train", *SMALL, "--out", str(out)]
+    module += [word for word in more if word != "restarts"]
     restarts = ["--max-restarts=2"] if "restarts" in more else []
     words = [sys.executable, *(together + restarts if count > 1 else []), *module]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -38,6 +39,14 @@ def start(out: Path, count: int, *more: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
+
+
+def wait_for_steps(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (out / "log.jsonl").exists() and len(lines(out, "train")) >= count:
+            return
+        time.sleep(0.01)
 
 
 def lines(out: Path, kind: str) -> list[dict[str, object]]:
@@ -75,25 +84,69 @@ def test_two_processes_learn_what_one_does(alone: Path, tmp_path: Path) -> None:
     assert_same_network(alone, out)
 
 
+# A batch in two parts, clipped gradients, an average: all that meets weights in parts.
+IN_PARTS = [
+    *("--schedule.accumulate", "2", "--schedule.clip-norm", "5", "--schedule.ema-decay", "0.5"),
+    *("--model.norm", "frozen", "--run.keep", "2", "--schedule.shard-weights"),
+]
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "parts"
+    finish(start(out, 2, *IN_PARTS))
+    return out
+
+
+def test_weights_in_parts_learn_the_same(in_parts: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    finish(start(whole, 1, *IN_PARTS))
+    for ours, theirs in zip(lines(in_parts, "train"), lines(whole, "train"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3, abs=1e-3)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-2)
+    assert_same_network(whole, in_parts)
+    assert {path.name for path in in_parts.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_with_weights_in_parts_is_resumed_by_any_number_of_processes(
+    in_parts: Path, tmp_path: Path, count: int
+) -> None:
+    out = tmp_path / "killed"
+    process = start(out, 2, *IN_PARTS)
+    wait_for_steps(process, out, 3)
+    for child in children_of(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (out / "model.safetensors").exists()
+    finish(start(out, count, *IN_PARTS, "--resume"))
+    assert [line["step"] for line in lines(out, "train")] == [1, 2, 3, 4, 5, 6]
+    assert_same_network(in_parts, out)
+    if count == 2:
+        a, b = load_file(in_parts / "model.safetensors"), load_file(out / "model.safetensors")
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 @pytest.mark.slow
 def test_a_process_that_dies_is_started_anew(alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "restarted"
     process = start(out, 2, "restarts")
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (out / "log.jsonl").exists() and len(lines(out, "train")) >= 3:
-            break
-        time.sleep(0.01)
+    wait_for_steps(process, out, 3)
     os.kill(second_of(process.pid), signal.SIGKILL)
     finish(process)
     assert [line["step"] for line in lines(out, "train")] == [1, 2, 3, 4, 5, 6]
     assert_same_network(alone, out)
 
 
+def children_of(parent: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 def second_of(parent: int) -> int:
     """The process of rank 1 among a process's children."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for child in map(int, children):
+    children = children_of(parent)
+    for child in children:
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         if b"RANK=1" in environment:
             return child

@@ -92,3 +92,19 @@ def test_checkpointing_keeps_fewer_values():
         return total - sum(p.numel() for p in model.parameters())
 
     assert kept(True) < kept(False) / 2
+
+
+def test_a_compiled_drop_path_is_not_compiled_anew_while_its_rate_grows():
+    times = 0
+
+    def count(graph, inputs):
+        nonlocal times
+        times += 1
+        return graph.forward
+
+    path = DropPath(0.5, is_scheduled=True).train()
+    compiled = torch.compile(path, backend=count)
+    for progress in (0.0, 0.25, 1.0):
+        set_progress(path, progress)
+        compiled(torch.ones(4, 2, 3, 3))
+    assert times == 1

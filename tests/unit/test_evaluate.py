@@ -19,7 +19,8 @@ from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
 from panoptic_deeplab.distributed import Processes
 from panoptic_deeplab.evaluate import check_same_classes, evaluate
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
-from panoptic_deeplab.predict import Prediction, Predictor
+from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
 
 

@@ -15,7 +15,7 @@ from panoptic_deeplab.data.predictions import Predictions
 from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
 from panoptic_deeplab.evaluate import evaluate, evaluate_saved
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.predict import Prediction
+from panoptic_deeplab.prediction import Prediction
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
 
 WANTED = Wanted("coco", band_share=0.02, with_all_scores=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from file_server import FileServer
-from panoptic_deeplab import hub, predict
+from panoptic_deeplab import find_weights, hub
+from panoptic_deeplab.find_weights import find_checkpoint
 from panoptic_deeplab.hub import catalogue, embedded_weights, file_name, place_of, resolve, storage
 from panoptic_deeplab.hub.catalogue import Entry, Source, published
 from panoptic_deeplab.hub.contents import read_contents
 from panoptic_deeplab.hub.huggingface import HubFile, fetch_from_hub, parse_hub
-from panoptic_deeplab.predict import find_checkpoint
 from panoptic_deeplab.weights_docs import catalogue_table, renew_weights
 
 ROOT = Path(__file__).parents[2]
@@ -289,4 +289,4 @@ def test_contents_of_a_later_version_are_refused(tmp_path):
 
 
 def test_there_is_one_place_that_finds_weights():
-    assert predict.resolve is hub.resolve
+    assert find_weights.resolve is hub.resolve

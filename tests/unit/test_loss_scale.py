@@ -10,24 +10,16 @@ from panoptic_deeplab.config import (
     AugmentConfig,
     DataConfig,
     Experiment,
-    ModelConfig,
     ScheduleConfig,
 )
 from panoptic_deeplab.data import build_loader
 from panoptic_deeplab.loss_scale import LossScale
-from panoptic_deeplab.train import STATE, _save, build, take_step
+from panoptic_deeplab.train import _save, take_step
+from panoptic_deeplab.training import STATE, build
+from tiny import TINY_MODEL
 
 TINY = Experiment(
-    model=ModelConfig(
-        backbone="mobilenet_v3_small",
-        aspp_channels=16,
-        semantic_channels=16,
-        semantic_projections=(8, 8),
-        semantic_head_channels=8,
-        instance_channels=16,
-        instance_projections=(8, 8),
-        instance_head_channels=8,
-    ),
+    model=TINY_MODEL,
     data=DataConfig(format="synthetic", size=(64, 96), workers=0),
     augment=AugmentConfig(crop_size=(65, 97)),
     schedule=ScheduleConfig(batch_size=2, iterations=1000, precision="float32"),

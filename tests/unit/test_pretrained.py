@@ -13,10 +13,11 @@ import yaml
 
 from file_server import FileServer, status
 from panoptic_deeplab.checkpoint import Checkpoint
+from panoptic_deeplab.find_weights import find_checkpoint
 from panoptic_deeplab.hub.card import figures, model_card
 from panoptic_deeplab.hub.pretrained import pretrained_source, push_to_hub, save_pretrained
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
-from panoptic_deeplab.predict import Predictor, find_checkpoint, load
+from panoptic_deeplab.predict import Predictor, load
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from panoptic_deeplab.config import Experiment, LossConfig, ModelConfig, ScheduleConfig
+from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.distributed import ALONE
 from panoptic_deeplab.loss_scale import STEPS_TO_DOUBLE, LossScale
@@ -20,24 +20,13 @@ from panoptic_deeplab.stepping import (
     make_optimizer,
 )
 from panoptic_deeplab.structures import Batch, Targets
+from tiny import TINY_MODEL
 
 
 def experiment(**schedule: object) -> Experiment:
     """No dropout, norms of single images, and all pixels count: parts sum to the whole exactly."""
     return Experiment(
-        model=ModelConfig(
-            backbone="mobilenet_v3_small",
-            output_stride=32,
-            norm="group",
-            aspp_dropout=0.0,
-            aspp_channels=16,
-            semantic_channels=16,
-            semantic_projections=(8, 8),
-            semantic_head_channels=8,
-            instance_channels=16,
-            instance_projections=(8, 8),
-            instance_head_channels=8,
-        ),
+        model=TINY_MODEL.model_copy(update={"norm": "group", "aspp_dropout": 0.0}),
         loss=LossConfig(hardest_fraction=1.0),
         schedule=ScheduleConfig(**schedule),
     )

@@ -83,8 +83,10 @@ class DropPath(nn.Module):
         is_scheduled: the rate rises linearly from 0 with `progress` (NASNet, arXiv:1707.07012).
 
     Attributes:
-        progress: share of the training that is done; see `set_progress`.
+        progress: share of the training that is done, one number; see `set_progress`.
     """
+
+    progress: Tensor
 
     def __init__(self, rate: float, *, is_scheduled: bool = False) -> None:
         super().__init__()
@@ -94,13 +96,14 @@ class DropPath(nn.Module):
             )
         self.rate = rate
         self.is_scheduled = is_scheduled
-        self.progress = 0.0
+        # A tensor, since torch compiles the network anew for each value of a number.
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        rate = self.rate * (self.progress if self.is_scheduled else 1.0)
-        if not self.training or rate == 0:
+        if not self.training or self.rate == 0:
             return x
+        rate = self.rate * self.progress if self.is_scheduled else self.rate
         kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= rate
         return x * (kept / (1 - rate)).to(x.dtype)
 
@@ -114,7 +117,7 @@ def set_progress(model: nn.Module, progress: float) -> None:
     """
     for part in model.modules():
         if isinstance(part, DropPath):
-            part.progress = min(max(progress, 0.0), 1.0)
+            part.progress.fill_(min(max(progress, 0.0), 1.0))
 
 
 class StridePlan:

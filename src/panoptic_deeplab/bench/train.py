@@ -40,7 +40,8 @@ from panoptic_deeplab.losses import compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.stepping import compute_dtype
 from panoptic_deeplab.structures import Batch, Targets
-from panoptic_deeplab.train import Training, build, take_step
+from panoptic_deeplab.train import take_step
+from panoptic_deeplab.training import Training, build
 
 COLUMNS = ("backbone", "form", "images/s", "times as many", "waiting for data", "first loss")
 

@@ -63,7 +63,8 @@ class Train:
 def run_train(options: Any) -> int:
     """Train; exit code 130 if the run was interrupted and saved."""
     from panoptic_deeplab.distributed import from_environment
-    from panoptic_deeplab.train import STATE, train
+    from panoptic_deeplab.train import train
+    from panoptic_deeplab.training import STATE
 
     if options.gpus > 1 and "WORLD_SIZE" not in os.environ:
         start_together(options.gpus)
@@ -122,7 +123,7 @@ def starting_from(experiment: Experiment, weights: str) -> Experiment:
     Of a backbone alone come the backbone and the pixels it was trained on.
     """
     from panoptic_deeplab.checkpoint import Checkpoint
-    from panoptic_deeplab.predict import find_weights
+    from panoptic_deeplab.find_weights import find_weights
 
     found = find_weights(weights)
     if isinstance(found, Checkpoint):

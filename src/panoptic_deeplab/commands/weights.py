@@ -163,9 +163,9 @@ def share_weights(options: WeightsShare) -> int:
     """Write the folder, or publish it."""
     import torch
 
+    from panoptic_deeplab.find_weights import find_checkpoint
     from panoptic_deeplab.hub.huggingface import SCHEME
     from panoptic_deeplab.hub.pretrained import push_to_hub, save_pretrained
-    from panoptic_deeplab.predict import find_checkpoint
 
     checkpoint = find_checkpoint(options.source)
     if options.licence is not None:
@@ -245,7 +245,7 @@ def average_into_file(options: WeightsAverage) -> int:
     """Write the means, with the first one's settings."""
     from panoptic_deeplab.averaging import average_weights
     from panoptic_deeplab.checkpoint import save_checkpoint
-    from panoptic_deeplab.predict import find_checkpoint
+    from panoptic_deeplab.find_weights import find_checkpoint
 
     check_place(options.out)
     checkpoints = [find_checkpoint(source) for source in options.sources]

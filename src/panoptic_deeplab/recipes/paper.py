@@ -17,7 +17,6 @@ from panoptic_deeplab.config import (
     DataConfig,
     Experiment,
     GroupingConfig,
-    InferenceConfig,
     ScheduleConfig,
     Size,
 )
@@ -156,7 +155,6 @@ def experiment(task_name: str, network: str) -> Experiment:
         ),
         augment=AugmentConfig(crop_size=task.crop, min_scale=0.5, max_scale=task.max_scale),
         grouping=GroupingConfig(stuff_area_px=task.stuff_area_px),
-        inference=InferenceConfig(),
         schedule=ScheduleConfig(
             batch_size=task.batch_size, iterations=task.iterations, learning_rate=rate
         ),
