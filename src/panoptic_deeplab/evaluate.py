@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 WORTH_A_PROCESS = 100
 """Images for which starting one more process pays off, which takes three to four seconds."""
 
+TURNS = 16
+"""Images of each process after which processes tell one another; most that an accident costs."""
+
 AHEAD = 4
 """Images that are given to each other process before their turn, so that none waits."""
 
@@ -111,7 +114,8 @@ def evaluate(
         kinds: image id -> kind of image; results are then reported for each kind, too.
         on_prediction: called with each sample and its prediction, to save or draw them.
         wanted: what to measure beyond the default.
-        keep: gets the counts of each image; images it has already are not predicted again.
+        keep: gets the counts of each image; images it has already are not predicted again. Of
+            several processes the first one keeps those of all.
         processes: among which the images are divided; each gets the report of all.
 
     Raises:
@@ -120,40 +124,64 @@ def evaluate(
     """
     check_same_classes(predictor.labels, dataset.labels)
     parts = _Parts(predictor.labels, wanted or Wanted(), kinds)
-    numbers = _start(parts, dataset, limit, keep)
-    own: list[ImageCounts] = []
-    for number in _shown(numbers[processes.rank :: processes.world], progress):
-        sample = dataset[number]
-        if sample.panoptic is None:
-            raise ValueError(
-                f"Image {sample.image_id!r} has no labels, evaluation compares with them. Leave "
-                "it out of the split."
-            )
-        started = time.perf_counter()
-        if isinstance(predictor, Finds):
-            prediction = predictor.find(sample)
-        else:
-            prediction = predictor.predict(sample.image)
-        seconds = time.perf_counter() - started
-        counts = count_image(
-            prediction.panoptic,
-            sample.panoptic,
-            predictor.labels,
-            sample.image_id,
-            band_share=parts.wanted.band_share,
-        )
+    # Only one of the processes keeps counts, and all must leave out the same images.
+    known = gathered(list(keep.read()) if keep is not None else [])
+    numbers = _start(parts, dataset, limit, known)
+    turns = -(-len(numbers) // processes.world)
+    own: list[tuple[ImageCounts, float]] = []
+    for turn in _shown(range(turns), progress):
+        place = turn * processes.world + processes.rank
+        if place < len(numbers):
+            sample = _with_truth(dataset[numbers[place]])
+            started = time.perf_counter()
+            if isinstance(predictor, Finds):
+                prediction = predictor.find(sample)
+            else:
+                prediction = predictor.predict(sample.image)
+            seconds = time.perf_counter() - started
+            own.append((_counted(prediction, sample, parts), seconds))
+            _take_in(own[-1:], parts, keep)
+            if on_prediction is not None:
+                on_prediction(sample, prediction)
+        if processes.world > 1 and ((turn + 1) % TURNS == 0 or turn + 1 == turns):
+            _take_in(_of_others(own), parts, keep)
+            own = []
+    return parts.report()
+
+
+def _of_others(own: list[tuple[ImageCounts, float]]) -> list[tuple[ImageCounts, float]]:
+    """What the other processes have counted meanwhile."""
+    mine = {counts.image_id for counts, _ in own}
+    return [item for item in gathered(own) if item[0].image_id not in mine]
+
+
+def _take_in(
+    counted: Sequence[tuple[ImageCounts, float]], parts: "_Parts", keep: Keeps | None
+) -> None:
+    for counts, seconds in counted:
         parts.add(counts, seconds)
-        own.append(counts)
         if keep is not None:
             keep.add(counts)
-        if on_prediction is not None:
-            on_prediction(sample, prediction)
-    if processes.world > 1:
-        known = {counts.image_id for counts in own}
-        for counts in gathered(own):
-            if counts.image_id not in known:
-                parts.add(counts)
-    return parts.report()
+
+
+def _with_truth(sample: Sample) -> Sample:
+    if sample.panoptic is None:
+        raise ValueError(
+            f"Image {sample.image_id!r} has no labels, evaluation compares with them. Leave "
+            "it out of the split."
+        )
+    return sample
+
+
+def _counted(prediction: Prediction, sample: Sample, parts: "_Parts") -> ImageCounts:
+    assert sample.panoptic is not None
+    return count_image(
+        prediction.panoptic,
+        sample.panoptic,
+        parts.labels,
+        sample.image_id,
+        band_share=parts.wanted.band_share,
+    )
 
 
 def evaluate_saved(
@@ -189,7 +217,7 @@ def evaluate_saved(
         raise ValueError(f"workers must be 0 (one per core) or more, got {workers}.")
     check_same_classes(predictions.labels, dataset.labels, whose="predictions")
     parts = _Parts(dataset.labels, wanted or Wanted(), kinds)
-    numbers = _start(parts, dataset, limit, keep)
+    numbers = _start(parts, dataset, limit, keep.read() if keep is not None else ())
     _check_names(predictions, dataset, numbers)
     work = _Work(predictions, dataset, parts.wanted.band_share)
     count = workers or min(available_cores(), len(numbers) // WORTH_A_PROCESS)
@@ -291,15 +319,17 @@ def _in_processes(work: _Work, numbers: Sequence[int], count: int) -> Iterator[I
         pool.shutdown(cancel_futures=True)
 
 
-def _start(parts: _Parts, dataset: PanopticDataset, limit: int, keep: Keeps | None) -> list[int]:
+def _start(
+    parts: _Parts, dataset: PanopticDataset, limit: int, counted: Sequence[ImageCounts]
+) -> list[int]:
     """Add what is counted already; the numbers of the images that are left."""
     if limit < 0:
         raise ValueError(f"limit must be 0 (all images) or more, got {limit}.")
     count = min(limit, len(dataset)) if limit else len(dataset)
     numbers = [number * len(dataset) // count for number in range(count)]
-    if keep is None:
+    if not counted:
         return numbers
-    known = {counts.image_id: counts for counts in keep.read()}
+    known = {counts.image_id: counts for counts in counted}
     names = {number: dataset.image_id(number) for number in numbers}
     for name in names.values():
         if name in known:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,33 @@ def test_resume(run: Any, scenes: Path, tmp_path: Path, tiny_weights: Path) -> N
     other = run(*words, "--resume")
     assert other.code == 2
     assert "expected the counts of this evaluation" in other.err
+
+
+def segments_of(counts: Path) -> dict[str, list[list[int]]]:
+    """Of each image, without scores, whose last digit depends on the number of threads."""
+    lines = [json.loads(line) for line in counts.read_text().splitlines()[1:]]
+    return {line["image"]: [segment[:3] for segment in line["prediction"]] for line in lines}
+
+
+def test_two_processes_find_what_one_does(
+    run: Any, scenes: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    """Three images for two processes; then they go on with what one of them had counted."""
+    alone, kept = tmp_path / "alone", tmp_path / "kept"
+    words = ("evaluate", "--data", scenes, "--weights", tiny_weights, "--json", "--save")
+    expected = json.loads(run(*words, alone).out)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node=2", "-m", "panoptic_deeplab", *map(str, words), str(kept)]
+    for resume in ((), ("--resume",)):
+        result = subprocess.run([*launcher, *resume], capture_output=True, text=True, check=True)
+        found = json.loads(result.stdout)  # the first process alone speaks
+        assert found.pop("seconds_per_image") > 0
+        assert found == {k: v for k, v in expected.items() if k != "seconds_per_image"}
+        assert {path.name for path in kept.iterdir()} == {NAME, "report.json"}
+        lines = (kept / NAME).read_text().splitlines(keepends=True)
+        assert segments_of(kept / NAME) == segments_of(alone / NAME)
+        (kept / NAME).unlink()
+        (kept / PART).write_text("".join(lines[:2]))
 
 
 def test_compare(run: Any, scenes: Path, tmp_path: Path, tiny_weights: Path) -> None:

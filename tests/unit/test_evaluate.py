@@ -120,6 +120,8 @@ def test_processes_share_the_images_and_get_one_report(
 
     def gather(rank: int) -> Callable[[list[Any]], list[Any]]:
         def gathered(own: list[Any]) -> list[Any]:
+            if not own:  # nobody has kept anything from before
+                return []
             sent[rank] = own
             return [counts for r in sorted(sent) for counts in sent[r]]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from panoptic_deeplab.assessment import Report, Wanted
     from panoptic_deeplab.counts_file import CountsFile
     from panoptic_deeplab.data.base import PanopticDataset
+    from panoptic_deeplab.distributed import Processes
     from panoptic_deeplab.evaluation_page import Source
     from panoptic_deeplab.predict import Predictor
 
@@ -50,7 +51,7 @@ class Evaluate(Networks):
     """Put the truth in the place of these heads, to see what better ones would bring."""
     save: Path | None = None
     """Folder for the report, the counts of each image (for --resume and compare), and the
-    predictions in COCO's panoptic format."""
+    predictions in COCO's panoptic format, unless several processes (torchrun) make them."""
     resume: Flag = False
     """Go on with what is in --save already; the predictions of a network are not saved then."""
     html: Path | None = None
@@ -63,9 +64,16 @@ class Evaluate(Networks):
 
 def run_evaluate(options: Evaluate) -> int:
     """Evaluate; print the report, and save it with the predictions where asked."""
-    from panoptic_deeplab.data import build_dataset
+    from panoptic_deeplab.distributed import joined
 
     _check(options)
+    with joined() as processes:
+        return _run(options, processes)
+
+
+def _run(options: Evaluate, processes: "Processes") -> int:
+    from panoptic_deeplab.data import build_dataset
+
     named = DataConfig(val_split=options.split, format=format_name(options.format))
     config = data_config(named, options.data)
     dataset = build_dataset(
@@ -75,10 +83,13 @@ def run_evaluate(options: Evaluate) -> int:
         dataset,
         _kinds(dataset, options.by) if options.by else None,
         _wanted(options, config.format),
+        processes,
     )
     report, source = (
         _from_files(options, task) if options.predictions else _from_network(options, task)
     )
+    if not processes.is_first:
+        return 0
     if options.save is not None:
         write_whole(options.save / "report.json", as_json(report.to_dict()))
     if options.html is not None:
@@ -102,6 +113,7 @@ class _Task:
     dataset: "PanopticDataset"
     kinds: dict[str, str] | None
     wanted: "Wanted"
+    processes: "Processes"
 
 
 def _from_files(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
@@ -142,7 +154,7 @@ def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress())
         on_prediction = None
-        if options.save is not None and not options.resume:
+        if options.save is not None and not options.resume and task.processes.world == 1:
             writer = CocoPanopticWriter(
                 make_folder(options.save), predictor.labels, name="predictions"
             )
@@ -152,11 +164,12 @@ def _from_network(options: Evaluate, task: _Task) -> tuple["Report", "Source"]:
             oracle or predictor,
             task.dataset,
             limit=options.limit,
-            progress=progress,
+            progress=progress if task.processes.is_first else None,
             kinds=task.kinds,
             on_prediction=on_prediction,
             wanted=task.wanted,
-            keep=_counts_file(options, task, about, stack),
+            keep=_counts_file(options, task, about, stack) if task.processes.is_first else None,
+            processes=task.processes,
         )
     if oracle is not None:
         return report, lambda sample: oracle.find(sample).panoptic
@@ -194,6 +207,8 @@ def _counts_file(
 
 
 def _check(options: Evaluate) -> None:
+    from panoptic_deeplab.distributed import from_environment
+
     if options.resume and options.save is None:
         raise ValueError("--resume goes on with what --save has kept; name that folder too.")
     if options.html is not None:
@@ -201,6 +216,11 @@ def _check(options: Evaluate) -> None:
     if options.oracle and options.predictions:
         raise ValueError(
             "--oracle replaces heads of a network, --predictions has none. Use --weights."
+        )
+    if options.predictions and from_environment().world > 1:
+        raise ValueError(
+            "Saved predictions are read by --workers processes of one command, torchrun is for "
+            "networks. Start it without."
         )
 
 
