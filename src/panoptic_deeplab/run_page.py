@@ -72,7 +72,7 @@ def run_page(folder: str | Path) -> bytes:
         Section("Curves", (Pictures({"curves": _curves(lines)}),)),
         Section("Validation", _validation(validations)),
         Section("Classes", _classes(validations)),
-        Section("What it saw", _history(folder / "pictures"), True),
+        Section("What it saw", _history(folder / "pictures")),
         Section("Settings", (_settings(experiment),)),
     ]
     told = [section for section in sections if section.blocks]
@@ -169,6 +169,7 @@ def _settings(experiment: Experiment) -> SortableTable:
         for name, value in values.items() if isinstance(values, dict) else ():
             changed = value != plain[group][name]
             rows.append([f"{group}.{name}", json.dumps(value), changed])
+    rows.sort(key=lambda row: not row[2])  # what was chosen comes first
     return SortableTable(["setting", "value", "not the default"], rows, key="settings")
 
 
