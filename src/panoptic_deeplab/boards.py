@@ -29,8 +29,8 @@ class Board(Protocol):
     def show(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """Add (H, W, 3) RGB to the history of a picture."""
 
-    def close(self) -> None:
-        """Write what has not been written."""
+    def close(self, *, failed: bool) -> None:
+        """Write what has not been written; `failed`: the run ends in an error."""
 
 
 def open_boards(out: Path, project: str, settings: dict[str, Any]) -> list[Board]:
@@ -72,8 +72,8 @@ class TensorBoard:
         """See `Board`."""
         self._writer.add_image(name, picture, step, dataformats="HWC")
 
-    def close(self) -> None:
-        """See `Board`."""
+    def close(self, *, failed: bool) -> None:
+        """See `Board`; nothing is told of a failure."""
         self._writer.close()
 
 
@@ -118,9 +118,9 @@ class WeightsAndBiases:
         """See `Board`."""
         self._run.log({name: self._make_picture(picture)}, step=step)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """See `Board`."""
-        self._run.finish()
+        self._run.finish(exit_code=int(failed))
 
 
 def _lasting_id(path: Path) -> str:

@@ -159,15 +159,27 @@ class TrainingState:
 
 
 def state_tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+    *,
+    wanted: bool = True,
 ) -> dict[str, Tensor]:
-    """Everything of a run that is a tensor, for `save_state`; called by all its processes."""
+    """Everything of a run that is a tensor, for `save_state`.
+
+    Processes that hold parts of it call this together; those that do not want it get nothing.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for number, entry in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in entry.items()}
-    return {name: whole(value.detach()).cpu().contiguous() for name, value in tensors.items()}
+    kept = {}
+    for name, value in tensors.items():
+        full = whole(value.detach())
+        if wanted:
+            kept[name] = full.cpu().contiguous()
+    return kept
 
 
 def save_state(path: str | Path, tensors: dict[str, Tensor], state: TrainingState) -> None:

@@ -323,7 +323,8 @@ class ScheduleConfig(Frozen):
         activation_checkpointing: keep only the inputs of the backbone's blocks and compute the
             rest again on the way back: far less memory, about a third more time.
         shard_weights: with several processes, each holds a part of weights, gradients, optimizer
-            and average (FSDP2), for networks that one GPU does not hold. Not with `compile`.
+            and average (FSDP2), for networks that do not fit on one GPU with all of these. Not with
+            `compile`.
     """
 
     iterations: Positive = 60_000

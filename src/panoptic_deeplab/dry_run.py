@@ -82,6 +82,8 @@ def try_out(experiment: Experiment, out: str | Path, *, device: str | None = Non
     if experiment.run.threads:
         torch.set_num_threads(experiment.run.threads)
     folder = make_folder(out)
+    unseen = experiment.run.model_copy(update={"wandb": ""})
+    experiment = experiment.model_copy(update={"run": unseen})
     with TemporaryDirectory() as elsewhere:
         training = build(experiment, Path(elsewhere) / "run", resume=False, device=device)
         loader = iter(build_loader(training.training_set, experiment))

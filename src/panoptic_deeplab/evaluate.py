@@ -125,11 +125,13 @@ def evaluate(
     check_same_classes(predictor.labels, dataset.labels)
     parts = _Parts(predictor.labels, wanted or Wanted(), kinds)
     # Only one of the processes keeps counts, and all must leave out the same images.
-    known = gathered(list(keep.read()) if keep is not None else [])
+    known = list(keep.read()) if keep is not None else []
+    if processes.world > 1:
+        known = gathered(known)
     numbers = _start(parts, dataset, limit, known)
     turns = -(-len(numbers) // processes.world)
     own: list[tuple[ImageCounts, float]] = []
-    for turn in _shown(range(turns), progress):
+    for turn in _shown(range(turns), progress, len(numbers), processes.world):
         place = turn * processes.world + processes.rank
         if place < len(numbers):
             sample = _with_truth(dataset[numbers[place]])
@@ -337,17 +339,17 @@ def _start(
     return [number for number in numbers if names[number] not in known]
 
 
-def _shown(steps: Any, progress: Progress | None, total: int | None = None) -> Iterator[Any]:
+def _shown(steps: Any, progress: Progress | None, total: int, images: int = 1) -> Iterator[Any]:
+    """Each step, which stands for so many images of the total."""
     if progress is None:
         yield from steps
         return
-    count = len(steps) if total is None else total
-    task = progress.add_task("evaluating", total=count)
+    task = progress.add_task("evaluating", total=total)
     try:
         with closing(steps) if hasattr(steps, "close") else nullcontext():
             for step in steps:
                 yield step
-                progress.advance(task)
+                progress.advance(task, images)
     finally:
         progress.remove_task(task)
 

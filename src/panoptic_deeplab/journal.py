@@ -9,7 +9,8 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from PIL import Image
 
@@ -45,10 +46,27 @@ class Journal:
         settings = experiment.model_dump(mode="json")
         self._boards = open_boards(self._out, experiment.run.wandb, settings)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """It is closed at the end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; what ended the run comes first if boards cannot be written either."""
+        self.close(failed=kind is not None)
+
+    def close(self, *, failed: bool = False) -> None:
         """End what shows the run."""
         for board in self._boards:
-            board.close()
+            try:
+                board.close(failed=failed)
+            except OSError as reason:  # such as a full disk
+                logger.warning("What shows the run could not be written to its end: %s.", reason)
+        self._boards = []
 
     def write_step(
         self,

@@ -18,11 +18,11 @@ def shard(model: nn.Module, units: Sequence[nn.Module], device: torch.device) ->
     """Leave this process its part of a network.
 
     Args:
-        model: on its device; changed in place. Weights lose a channels-last order, which FSDP2
-            does not take.
+        model: on a CPU, or on its device already; changed in place. Weights lose a channels-last
+            order, which FSDP2 does not take.
         units: parts of the model that are whole only while they compute; they must be called as
             modules. All else is whole while the model computes.
-        device: of this process.
+        device: of this process, where its part goes.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -70,14 +70,16 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def in_parts_as(value: Tensor, own: Tensor) -> Tensor:
-    """This process's part of a whole tensor, if that is what it has of another one of its shape."""
+    """This process's part of a whole tensor, if that is what it has of another one of its shape.
+
+    All processes call it together; the first one's tensor counts.
+    """
     if not _is_part(own) or value.shape != own.shape:
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(own, DTensor)
-    mesh, placements = own.device_mesh, own.placements
-    part: Tensor = distribute_tensor(value.to(own.device), mesh, placements, src_data_rank=None)
+    part: Tensor = distribute_tensor(value.to(own.device), own.device_mesh, own.placements)
     return part
 
 

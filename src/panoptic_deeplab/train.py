@@ -19,14 +19,12 @@ killed and resumed ends, on a CPU, with the same weights bit for bit as one that
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch.utils.data import DataLoader
 
 from panoptic_deeplab.backbones.base import set_progress
 from panoptic_deeplab.checkpoint import (
@@ -36,8 +34,8 @@ from panoptic_deeplab.checkpoint import (
     state_tensors,
 )
 from panoptic_deeplab.config import Experiment
-from panoptic_deeplab.data import build_loader
 from panoptic_deeplab.data.lasting import lasting_batches
+from panoptic_deeplab.data.loading import TrainingSet, loader_of
 from panoptic_deeplab.distributed import any_says, joined
 from panoptic_deeplab.evaluate import Report, evaluate
 from panoptic_deeplab.memory import peak_bytes
@@ -89,7 +87,7 @@ def train(
         torch.set_num_threads(experiment.run.threads)
     with joined(device) as processes:
         training = build(experiment, Path(out), resume=resume, device=device, processes=processes)
-        with stop_asked(training), closing(training.journal):
+        with stop_asked(training), training.journal:
             return run(training, progress if processes.is_first else None)
 
 
@@ -99,7 +97,10 @@ def run(training: Training, progress: Progress | None) -> Path:
     total = experiment.schedule.iterations
     task = progress.add_task("training", total=total, completed=training.step) if progress else None
     processes = training.processes
-    batches = lasting_batches(partial(_loader, training), training.step)
+    stream = TrainingSet(training.training_set, experiment)
+    rank, world = processes.rank, processes.world
+    open_at = partial(loader_of, stream, experiment, rank=rank, world=world)
+    batches = lasting_batches(open_at, training.step)
     started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
     training.saved_at = started
     for batch, waiting in _timed(batches):
@@ -207,7 +208,6 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
         progress=progress,
         processes=training.processes,
     )
-    training.model.train()
     if not training.processes.is_first:
         return report
     step, pictures = training.step, experiment.run.pictures
@@ -223,20 +223,7 @@ def validate(training: Training, progress: Progress | None, *, final: bool) -> R
         _write_model(training, learnt, BEST, report.to_dict())
     if final:
         _write_model(training, learnt, MODEL, report.to_dict())
-    training.model.train()
     return report
-
-
-def _loader(training: Training, step: int) -> DataLoader[Batch]:
-    """Of this process's share of the batches, from a step on."""
-    processes = training.processes
-    return build_loader(
-        training.training_set,
-        training.experiment,
-        step,
-        rank=processes.rank,
-        world=processes.world,
-    )
 
 
 def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
@@ -274,10 +261,11 @@ def _save(training: Training) -> None:
         (scale.value, scale.good_steps) if scale else None,
     )
     average = training.average.model if training.average else None
-    tensors = state_tensors(training.model, training.optimizer, average)
+    is_first = training.processes.is_first
+    tensors = state_tensors(training.model, training.optimizer, average, wanted=is_first)
     keep = training.experiment.run.keep
     learnt = training.learnt() if keep else None
-    if not training.processes.is_first:
+    if not is_first:
         return
     save_state(training.out / STATE, tensors, state)
     if learnt is not None:

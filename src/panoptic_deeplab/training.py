@@ -111,10 +111,13 @@ def build(
             f"Training and validation data must have the same classes, got "
             f"{training_set.labels.names} and {validation_set.labels.names}."
         )
-    model = _new_model(experiment, training_set.labels, where, is_resumed=state_file.exists())
+    is_sharded = experiment.schedule.shard_weights and processes.world > 1
+    # A device may have room for a part only, so parts are made before they go there.
+    begun = torch.device("cpu") if is_sharded else where
+    model = _new_model(experiment, training_set.labels, begun, is_resumed=state_file.exists())
     decay = experiment.schedule.ema_decay
     average = MovingAverage(model, decay) if decay else None
-    if experiment.schedule.shard_weights and processes.world > 1:
+    if is_sharded:
         _shard(model, average, where)
     training = Training(
         experiment,

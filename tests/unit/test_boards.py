@@ -25,7 +25,7 @@ def test_a_run_there_is_gone_on_with(wandb, tmp_path):
         (board,) = [b for b in open_boards(tmp_path, "p", {}) if isinstance(b, WeightsAndBiases)]
         board.plot(step, {"loss/total": 1 / step})
         board.show(step, "image_0", PICTURE)
-        board.close()
+        board.close(failed=False)
     files = {path.name for path in tmp_path.glob("wandb/offline-run-*/run-*.wandb")}
     assert len(files) == 1  # of one run, though in two folders
     assert (tmp_path / WANDB_ID).exists()
@@ -33,7 +33,10 @@ def test_a_run_there_is_gone_on_with(wandb, tmp_path):
 
 def test_what_is_sent(wandb, tmp_path, monkeypatch):
     told = []
-    run = SimpleNamespace(log=lambda values, step: told.append((step, values)), finish=lambda: None)
+    run = SimpleNamespace(
+        log=lambda values, step: told.append((step, values)),
+        finish=lambda exit_code: told.append(exit_code),
+    )
 
     def init(**how):
         told.append(how)
@@ -43,8 +46,9 @@ def test_what_is_sent(wandb, tmp_path, monkeypatch):
     board = WeightsAndBiases(tmp_path / "mine", "team/cells", {"run": {"seed": 3}})
     board.plot(20, {"loss/total": 0.5, "learning_rate": 1e-3})
     board.show(20, "image_0", PICTURE)
-    board.close()
-    how, values, picture = told
+    board.close(failed=False)
+    how, values, picture, code = told
+    assert code == 0
     assert (how["entity"], how["project"], how["name"]) == ("team", "cells", "mine")
     assert how["config"] == {"run": {"seed": 3}}
     assert values == (20, {"loss/total": 0.5, "learning_rate": 1e-3})

@@ -84,12 +84,24 @@ def test_a_batch_that_kills_every_worker_ends_in_a_sentence(caplog):
     assert len(caplog.messages) == TRIES - 1
 
 
-def test_the_signal_of_dead_children_is_left_as_it_was():
-    before = signal.getsignal(signal.SIGCHLD)
+def test_torch_does_not_raise_from_a_signal_and_gets_its_handler_back():
+    list(opener(Numbered(), 1)(19))  # torch has set its handler by then
+    torchs = signal.getsignal(signal.SIGCHLD)
     batches = lasting_batches(opener(Numbered(), 1))
     next(batches)
-    assert signal.getsignal(signal.SIGCHLD) == before
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
     batches.close()
+    assert signal.getsignal(signal.SIGCHLD) == torchs != signal.SIG_DFL
+
+
+def test_a_worker_that_ends_by_itself_is_not_taken_for_a_killed_one(caplog):
+    class Ending(Numbered):
+        def __getitem__(self, index: int, /) -> Sample:
+            os._exit(3)
+
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        next(lasting_batches(opener(Ending(), 1)))
+    assert not caplog.messages
 
 
 def test_other_errors_are_not_swallowed():

@@ -24,6 +24,8 @@ TRIES = 3
 
 _SECONDS_TO_DIE = 0.5  # a killed process first closes its pipes; then it is known to be dead
 
+_SECONDS_TO_END = 5.0  # our choice
+
 
 def lasting_batches(
     open_at: Callable[[int], DataLoader[Batch]], first_step: int = 0
@@ -39,52 +41,58 @@ def lasting_batches(
         Exception: whatever the loader raises while its workers live.
     """
     step, losses = first_step, 0
-    while True:
-        stream = _opened(open_at(step))
-        try:
-            for batch in fetched_ahead(stream):
-                yield batch
-                step, losses = step + 1, 0
-            return
-        except Exception as error:
-            dead = _dead_workers(stream)
-            if not dead:
-                raise
-            _end(stream)
-            losses += 1
-            if losses == TRIES:
-                raise ChildProcessError(
-                    f"Workers that read images were killed {losses} times before step {step} "
-                    f"({dead[0]}), most likely since memory is short. Lower data.workers or "
-                    "data.cache_mb; the last checkpoint is kept."
-                ) from error
+    with _deaths_told_by_streams() as quiet:
+        while True:
+            stream = iter(open_at(step))
+            quiet()
+            try:
+                for batch in fetched_ahead(stream):
+                    yield batch
+                    step, losses = step + 1, 0
+                return
+            except Exception as error:
+                killed = _killed_workers(stream)
+                if not killed:
+                    raise
+                _end(stream)
+                losses += 1
+                if losses == TRIES:
+                    raise ChildProcessError(
+                        f"Workers that read images were killed {losses} times before step {step} "
+                        f"({killed[0]}), most likely since memory is short. Lower data.workers or "
+                        "data.cache_mb; the last checkpoint is kept."
+                    ) from error
             logger.warning(
                 "A worker that reads images was killed before step %d (%s); new ones go on there. "
                 "If memory is short, lower data.workers or data.cache_mb.",
                 step,
-                dead[0],
+                killed[0],
             )
 
 
-def _opened(loader: DataLoader[Batch]) -> Any:
-    """The loader's stream, whose workers' death shows where a batch is asked for.
-
-    torch would raise it from a signal handler as well, in the middle of whatever else is going on,
-    such as half an optimizer's step.
-    """
-    with _same_child_handler():
-        return iter(loader)
-
-
 @contextmanager
-def _same_child_handler() -> Iterator[None]:
+def _deaths_told_by_streams() -> Iterator[Callable[[], None]]:
+    """Let a worker's death show where a batch is asked for, and nowhere else.
+
+    torch raises it from a signal handler as well, in the middle of whatever else is going on, such
+    as half an optimizer's step. It sets the handler when the first stream of a process is opened.
+
+    Yields:
+        What to call when a stream was opened. At the end the handler is as torch left it.
+    """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or not hasattr(signal, "SIGCHLD"):  # no handler is set then; Windows has none
-        yield
+        yield lambda: None
         return
     before = signal.getsignal(signal.SIGCHLD)
+
+    def quiet() -> None:
+        nonlocal before
+        now = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        before = before if now == signal.SIG_DFL else now
+
     try:
-        yield
+        yield quiet
     finally:
         if before is not None:  # None: not set by Python, which then cannot set it again
             signal.signal(signal.SIGCHLD, before)
@@ -94,22 +102,20 @@ def _workers(stream: Any) -> list[Any]:
     return getattr(stream, "_workers", [])  # none where the main process reads by itself
 
 
-def _dead_workers(stream: Any) -> list[str]:
-    """How those ended that did so by themselves."""
+def _killed_workers(stream: Any) -> list[str]:
+    """The signals that ended workers."""
     for worker in _workers(stream):
         worker.join(_SECONDS_TO_DIE / len(_workers(stream)))
-    codes = [worker.exitcode for worker in _workers(stream)]
-    return [_told(code) for code in codes if code]
-
-
-def _told(code: int) -> str:
-    if code < 0 and -code in set(signal.Signals):
-        return signal.Signals(-code).name
-    return f"exit code {code}"
+    codes = [worker.exitcode or 0 for worker in _workers(stream)]
+    return [signal.Signals(-code).name for code in codes if -code in set(signal.Signals)]
 
 
 def _end(stream: Any) -> None:
-    """At once: what is left of them may wait for ever for one that is dead."""
+    """At once: what is left of the workers may wait for ever for one that is dead."""
     for worker in _workers(stream):
         worker.kill()
-    stream.__del__()  # as torch does with streams that nobody holds any more
+    # As torch does with streams that nobody holds any more, but in a thread: it takes locks, which
+    # a dead worker may hold.
+    ending = threading.Thread(target=stream.__del__, daemon=True)
+    ending.start()
+    ending.join(_SECONDS_TO_END)

@@ -159,21 +159,45 @@ def build_loader(
     rank: int = 0,
     world: int = 1,
 ) -> DataLoader[Batch]:
-    """Batches of the steps from `start_step` to the last one, in order.
-
-    Step s holds the positions s * B to s * B + B - 1 of the stream, whatever the number of
-    processes and workers; of `world` processes each gets an equal slice of it, in their order.
+    """Batches of the steps from `start_step` to the last one, in order; see `loader_of`.
 
     Args:
         dataset: the training split.
-        experiment: batch size of all processes together, steps, seed, augmentation, targets,
-            workers of each process.
+        experiment: as for `loader_of`, and augmentation and targets.
         start_step: 0, or the step to resume at.
         rank: which of the processes this is, from 0.
         world: number of processes.
 
     Raises:
-        ValueError: as `TrainingSet`, or if the batch cannot be divided evenly.
+        ValueError: as `TrainingSet` and `loader_of`.
+    """
+    return loader_of(
+        TrainingSet(dataset, experiment), experiment, start_step, rank=rank, world=world
+    )
+
+
+def loader_of(
+    stream: TrainingSet,
+    experiment: Experiment,
+    start_step: int = 0,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> DataLoader[Batch]:
+    """Batches of a stream, which may have been read from before and keeps what it knows.
+
+    Step s holds the positions s * B to s * B + B - 1 of the stream, whatever the number of
+    processes and workers; of `world` processes each gets an equal slice of it, in their order.
+
+    Args:
+        stream: of the whole run.
+        experiment: batch size of all processes together, steps, seed, workers of each process.
+        start_step: 0, or the step to resume at.
+        rank: which of the processes this is, from 0.
+        world: number of processes.
+
+    Raises:
+        ValueError: if the batch cannot be divided evenly.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank must be from 0 to {world - 1} among {world} processes, got {rank}.")
@@ -183,7 +207,6 @@ def build_loader(
             f"schedule.batch_size must be a multiple of the number of processes, got {batch_size} "
             f"for {world}. Use {-(-batch_size // world) * world}."
         )
-    stream = TrainingSet(dataset, experiment)
     return _Loader(
         stream,
         batch_size=batch_size // world,
