@@ -55,7 +55,7 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]]) -> None:
         axes.plot(steps, values, label=term, linewidth=2 if term == "total" else 1.2)
     axes.set(title="training loss, weighted", xlabel="step", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _draw_results(axes: Any, lines: list[dict[str, Any]]) -> None:
@@ -71,7 +71,7 @@ def _draw_results(axes: Any, lines: list[dict[str, Any]]) -> None:
         axes.plot(*zip(*known, strict=True) if known else ([], []), label=name, marker="o")
     axes.set(title="validation, percent", xlabel="step", ylim=(0, 100))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _smooth(values: list[float], memory: float = 0.8) -> list[float]:
