@@ -106,8 +106,8 @@ class WeightsAndBiases:
             )
         except wandb.Error as error:
             raise ConnectionError(
-                f"Weights & Biases did not begin a run in {project}: {error}. Log in with "
-                "`wandb login`, set WANDB_MODE=offline, or leave run.wandb empty."
+                f"Weights & Biases did not begin a run in {project}: {str(error).rstrip('.')}. "
+                "Log in with `wandb login`, set WANDB_MODE=offline, or leave run.wandb empty."
             ) from error
 
     def plot(self, step: int, values: dict[str, float]) -> None:
