@@ -50,6 +50,7 @@ from panoptic_deeplab.commands.weights import (
     share_weights,
     show_weights,
 )
+from panoptic_deeplab.files import NO_SPACE
 from panoptic_deeplab.labels import near_names
 from panoptic_deeplab.options import parse
 from panoptic_deeplab.settings import explain
@@ -115,6 +116,8 @@ def _sentence(error: Exception) -> str:
         return explain(error)
     if isinstance(error, OSError) and error.strerror and error.filename:  # from the system
         return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.errno in NO_SPACE:  # of a file that was open already
+        return f"{error.strerror}. Free some space, or choose another place, and go on from there."
     return str(error) or type(error).__name__
 
 

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a full disk, a used-up quota, a limit of the process."""
+
 
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file in one step: beside its place first, then moved into it.
@@ -43,13 +46,10 @@ def write_whole(path: str | Path, content: bytes) -> None:
         part.replace(path)
     except BaseException as error:  # Ctrl-C too leaves no part behind; all go on to the caller
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             advice = "what was there before is kept; free some space, or choose another place"
             raise OSError(error.errno, f"{error.strerror}; {advice}", str(path)) from error
         raise
-
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a used-up quota, a limit
 
 
 def as_json(plain: Any) -> bytes:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: results, errors in one sentence, exit codes, pure JSON."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -123,6 +124,23 @@ def test_interrupted_quietly(
     assert result.code == 130
     assert result.err == "Interrupted.\n"
     assert not (tmp_path / "out" / "predictions.json").exists()
+
+
+def test_a_full_disk_is_told_though_the_system_names_no_file(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it happens in the middle of a file that is written bit by bit, such as a log."""
+
+    def fill(_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(COMMANDS, "models", (COMMANDS["models"][0], fill))
+    result = run("models")
+    assert result.code == 2
+    assert result.err == (
+        "error: No space left on device. Free some space, or choose another place, and go on "
+        "from there.\n"
+    )
 
 
 # --- predict --------------------------------------------------------------------------------
