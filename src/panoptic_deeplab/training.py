@@ -42,7 +42,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Training:
-    """What a running training holds; `build` makes it, `run` drives it."""
+    """What a running training holds; `build` makes it, `run` drives it.
+
+    `is_sharded`: this process holds a part of the weights only.
+    """
 
     experiment: Experiment
     out: Path
@@ -62,11 +65,7 @@ class Training:
     bad_steps: int = 0
     saved_at: float = 0.0
     stop: bool = False
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether this process holds a part of the weights only."""
-        return self.experiment.schedule.shard_weights and self.processes.world > 1
+    is_sharded: bool = False
 
     def learnt(self) -> PanopticDeepLab:
         """What is validated and stored: the average of the weights, or the weights.
@@ -132,6 +131,7 @@ def build(
         model,
         average,
         parts=experiment.schedule.accumulate,
+        is_sharded=is_sharded,
     )
     if compute_dtype(experiment, where) == torch.float16:
         training.loss_scale = LossScale()
