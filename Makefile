@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: setup demo test test-all check format docs clean
+.PHONY: setup demo test test-all test-gpu check format docs clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +23,13 @@ demo: $(VENV)/.ready           ## predict held-out street scenes, print a table,
 	$(BIN)/panoptic-deeplab demo
 
 test: $(VENV)/.ready-dev       ## what every change must pass
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 test-all: $(VENV)/.ready-dev   ## with the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile
+
+test-gpu: $(VENV)/.ready-dev   ## what a machine with CUDA can check beyond that
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 check: $(VENV)/.ready-dev      ## format, lint, types
 	$(BIN)/ruff format --check .

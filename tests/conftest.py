@@ -1,5 +1,6 @@
 """What many tests share: a toy label space and sample, and the smallest working model."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,12 @@ TINY = Experiment(
     model=TINY_MODEL,
     grouping=GroupingConfig(threshold=0.0, top_k=20, stuff_area_px=1),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All tests but those for GPUs expect a CPU's results, on machines with a GPU too."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

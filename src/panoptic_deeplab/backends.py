@@ -1,9 +1,20 @@
 """Which of several ways to compute the same results is taken, by name."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
+from functools import cache
+from importlib import import_module
 
 from panoptic_deeplab.labels import near_names
+
+
+@cache
+def has_numba() -> bool:
+    """Whether numba is there and works with the NumPy that is there."""
+    try:
+        import_module("numba")
+    except ImportError:
+        return False
+    return True
 
 
 def choose_backend(name: str, others: Sequence[str], *, suits_numba: bool = True) -> str:
@@ -23,16 +34,15 @@ def choose_backend(name: str, others: Sequence[str], *, suits_numba: bool = True
     """
     if name in others:
         return name
-    has_numba = find_spec("numba") is not None
     if name == "auto":
-        return "numba" if has_numba and suits_numba else others[0]
+        return "numba" if suits_numba and has_numba() else others[0]
     if name != "numba":
         raise ValueError(
             f"Unknown backend {name!r}. {near_names(name, ('auto', 'numba', *others))}"
         )
-    if not has_numba:
+    if not has_numba():
         raise ImportError(
-            "backend='numba' needs the package numba, which is not installed. Install it with "
+            "backend='numba' needs the package numba, which cannot be imported. Install it with "
             f'`pip install "panoptic-deeplab[fast]"` or choose backend="{others[0]}".'
         )
     return name

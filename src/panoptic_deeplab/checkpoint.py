@@ -229,10 +229,18 @@ def restore(
     for key, value in _named("optimizer.", tensors).items():
         number, name = key.split(".")
         entry = entries.setdefault(int(number), {})
-        entry[name] = in_parts_as(value, weights[int(number)])
+        entry[name] = in_parts_as(_laid_out_as(value, weights[int(number)]), weights[int(number)])
     optimizer.load_state_dict(
         {"state": entries, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+def _laid_out_as(value: Tensor, weight: Tensor) -> Tensor:
+    """In the weight's order of memory, which optimizers on a GPU need to go through all at once."""
+    order = torch.channels_last
+    if value.ndim != 4 or not weight.is_contiguous(memory_format=order):
+        return value
+    return value.contiguous(memory_format=order)
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

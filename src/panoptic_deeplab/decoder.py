@@ -145,6 +145,12 @@ class PooledBranch(nn.Module):
             )
 
 
+def fewest_images(network: nn.Module) -> int:
+    """How many images a batch needs at least in training: 2 where one has one value for a norm."""
+    pooled = (part for part in network.modules() if isinstance(part, PooledBranch))
+    return 2 if any(p.window is None and type(p.norm) is nn.BatchNorm2d for p in pooled) else 1
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (arXiv:1706.05587): five views of the map, joined.
 

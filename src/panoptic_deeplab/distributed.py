@@ -62,6 +62,12 @@ def joined(device: str | None = None) -> Iterator[Processes]:
         return
     on_gpu = (device or ("cuda" if torch.cuda.is_available() else "cpu")).startswith("cuda")
     if on_gpu:
+        if processes.local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"Each process needs a GPU of its own, got process {processes.local_rank + 1} on a "
+                f"machine with {torch.cuda.device_count()}. Start fewer, or set "
+                "CUDA_VISIBLE_DEVICES= to train on the CPU."
+            )
         torch.cuda.set_device(processes.local_rank)
     backend = "nccl" if on_gpu else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":

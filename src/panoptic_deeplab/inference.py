@@ -63,16 +63,22 @@ def optimize(model: Network, *, dtype: torch.dtype = torch.float32) -> Network:
             _fold_sequence(part)
         elif isinstance(part, PooledBranch) and _can_fold(part.norm):
             part.conv, part.norm = fold(part.conv, part.norm), nn.Identity()
-    for part in list(copy.modules()):
+    if next(copy.parameters()).device.type == "cpu":
+        _suit_a_cpu(copy)
+    if dtype != torch.float32:
+        _lower_precision(copy, dtype)
+    copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return copy
+
+
+def _suit_a_cpu(model: nn.Module) -> None:
+    """Compute the convolutions that oneDNN is slow at in another way."""
+    for part in list(model.modules()):
         for name, child in list(part.named_children()):
             if _is_convolution(child) and _is_better_shifted(child):
                 setattr(part, name, ShiftedDepthwise(child))
             elif _is_convolution(child) and _is_pointwise(child):
                 child.dilation = POINTWISE_DILATION
-    if dtype != torch.float32:
-        _lower_precision(copy, dtype)
-    copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return copy
 
 
 def fold(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:

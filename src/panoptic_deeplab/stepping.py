@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from panoptic_deeplab.config import Experiment, ScheduleConfig
+from panoptic_deeplab.decoder import fewest_images
 from panoptic_deeplab.distributed import Processes, summed
 from panoptic_deeplab.losses import Losses, Part, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab
@@ -107,15 +108,18 @@ def backward(
             (losses.total * (processes.world * loss_scale)).backward()  # type: ignore[no-untyped-call]
         sums += torch.stack([value.detach() for value in losses])
     told = Losses(*summed(sums).unbind())
-    if not math.isfinite(told.total.item()):
-        return Gradients(told, math.nan, is_finite=False)
-    bound = experiment.schedule.clip_norm or math.inf
     weights = [p for p in model.parameters() if p.grad is not None]
+    gradients: list[torch.Tensor] = [p.grad for p in weights]  # type: ignore[misc]
     if loss_scale != 1:
-        for weight in weights:
-            weight.grad.div_(loss_scale)  # type: ignore[union-attr]
-    norm = float(whole(nn.utils.clip_grad_norm_(weights, bound)))
-    return Gradients(told, norm, is_finite=math.isfinite(norm))
+        torch._foreach_div_(gradients, loss_scale)
+    norm = nn.utils.get_total_norm(gradients)
+    bound = experiment.schedule.clip_norm
+    if bound:
+        nn.utils.clip_grads_with_norm_(weights, bound, norm)
+    # A GPU is waited for once: reading either number alone would hold it up twice.
+    numbers = torch.stack([told.total, whole(norm).to(told.total.device)]).tolist()
+    is_finite = all(map(math.isfinite, numbers))
+    return Gradients(told, numbers[1] if math.isfinite(numbers[0]) else math.nan, is_finite)
 
 
 def backward_that_fits(
@@ -135,8 +139,8 @@ def backward_that_fits(
         The gradients, and in how many parts they were computed.
 
     Raises:
-        torch.OutOfMemoryError: if one image at a time does not fit either, or if there are other
-            processes, which could not follow.
+        torch.OutOfMemoryError: if the fewest images that the network trains on do not fit
+            either, or if there are other processes, which could not follow.
     """
     while True:
         try:
@@ -151,9 +155,10 @@ def backward_that_fits(
                 loss_scale=loss_scale,
             )
         except torch.OutOfMemoryError:
-            if parts >= batch.image.shape[0] or processes.world > 1:
+            most = batch.image.shape[0] // fewest_images(model)
+            if parts >= most or processes.world > 1:
                 raise
-            parts = min(2 * parts, batch.image.shape[0])
+            parts = min(2 * parts, most)
             logger.warning(
                 "The memory does not hold the batch: from now on it is computed in %d parts. "
                 "Set schedule.accumulate to %d to begin so.",
@@ -198,7 +203,7 @@ def compute_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if wanted == "bfloat16" else torch.float32
     native = False
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":  # where it is slower than float32 unless there are instructions
         # Old torch releases cannot tell, they train in float32.
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -99,7 +99,8 @@ def run(training: Training, progress: Progress | None) -> Path:
     processes = training.processes
     stream = TrainingSet(training.training_set, experiment)
     rank, world = processes.rank, processes.world
-    open_at = partial(loader_of, stream, experiment, rank=rank, world=world)
+    pinned = training.device.type == "cuda"
+    open_at = partial(loader_of, stream, experiment, rank=rank, world=world, pinned=pinned)
     batches = lasting_batches(open_at, training.step)
     started, waited, steps = time.perf_counter(), 0.0, 0  # since the log's last line
     training.saved_at = started
@@ -153,8 +154,8 @@ def take_step(training: Training, batch: Batch) -> Gradients:
     # Dropout must not depend on how many random numbers were drawn before a resume.
     torch.manual_seed(experiment.run.seed * 1_000_003 + training.step + (processes.rank << 40))
     moved = Batch(
-        batch.image.to(device, memory_format=torch.channels_last),
-        type(batch.targets)(*(t.to(device) for t in batch.targets)),
+        batch.image.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last),
+        type(batch.targets)(*(t.to(device, non_blocking=True) for t in batch.targets)),
     )
     training.optimizer.zero_grad(set_to_none=True)
     found, training.parts = backward_that_fits(

@@ -13,6 +13,7 @@ from panoptic_deeplab.bench.choices import (
     Data,
     Decoders,
     Depthwise,
+    Device,
     Evaluation,
     Metrics,
     Network,
@@ -108,6 +109,27 @@ def _network(options: Network, progress: Progress) -> "Result":
     return as_result(f"{options.backbone}, {height}x{width}", rows, _settings(options))
 
 
+def _device(options: Device, progress: Progress) -> "Result":
+    import torch
+
+    from panoptic_deeplab.bench.base import checked_device
+    from panoptic_deeplab.bench.device import bench_device
+    from panoptic_deeplab.bench.measure import as_result
+
+    device = checked_device(options.device)
+    rows = bench_device(
+        _scene(options),
+        device=device,
+        backbone=options.backbone,
+        repeats=options.rounds,
+        progress=progress,
+    )
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+    title = f"{options.backbone} and grouping on {named}, {_named(options)}"
+    settings = _settings(options) | {"device": named}
+    return as_result(title, rows, settings, clock="time by the clock")
+
+
 def _decoders(options: Decoders, progress: Progress) -> "Result":
     from panoptic_deeplab.bench.decoders import compare_decoders
 
@@ -140,6 +162,7 @@ def _data(options: Data, progress: Progress) -> "Result":
 
 
 def _train(options: Train, progress: Progress) -> "Result":
+    from panoptic_deeplab.bench.base import checked_device
     from panoptic_deeplab.bench.train import bench_train
 
     return bench_train(
@@ -150,6 +173,8 @@ def _train(options: Train, progress: Progress) -> "Result":
         rounds=options.rounds,
         workers=options.workers,
         num_threads=options.threads,
+        device=checked_device(options.device),
+        with_compiled=options.compile,
         progress=progress,
     )
 
@@ -207,6 +232,7 @@ BENCHES: dict[str, tuple[Any, Callable[[Any, Progress], "Result"]]] = {
     "metrics": (Metrics, _metrics),
     "evaluation": (Evaluation, _evaluation),
     "network": (Network, _network),
+    "device": (Device, _device),
     "decoders": (Decoders, _decoders),
     "depthwise": (Depthwise, _depthwise),
     "data": (Data, _data),

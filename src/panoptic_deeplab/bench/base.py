@@ -89,6 +89,23 @@ def time_in_turn(
     return {name: Times(values) for name, values in seconds.items()}
 
 
+def checked_device(name: str) -> torch.device:
+    """Find one of torch's devices; empty: a GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: if this machine has none of that name.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(
+            f"torch finds no device {name!r} on this machine. Use cpu, or cuda where there is a "
+            "GPU and torch is built for it."
+        ) from None
+    return device
+
+
 @contextmanager
 def threads(number: int) -> Iterator[int]:
     """Let torch use this many threads for a while; 0: its own choice. Gives the number used.

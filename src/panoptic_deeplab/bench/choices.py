@@ -91,6 +91,16 @@ class Network(Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device(Timed, Drawn):
+    """On a GPU: the network and grouping by tensors alone, against moving bytes once."""
+
+    device: str = ""
+    """Torch's name, such as cuda:1; empty: a GPU if there is one, else the CPU."""
+    backbone: str = "resnet52"
+    """A name such as xception71, or timm:NAME."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decoders(Timed):
     """Compare both decoders on one backbone: parameters, multiply-adds, time on the CPU.
 
@@ -161,6 +171,10 @@ class Train(Printed):
     """Processes of the loader; the default is that of training."""
     threads: int = 0
     """Of torch; 0: its own choice."""
+    device: str = "cpu"
+    """Torch's name, such as cuda."""
+    compile: Flag = False
+    """Time the compiled network too; torch compiles for a minute and more in front of the first."""
 
 
 def without_quick(options: Choices) -> Choices:

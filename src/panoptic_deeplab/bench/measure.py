@@ -72,13 +72,16 @@ def table(
     }
 
 
-def as_result(title: str, rows: Mapping[str, Row], settings: Mapping[str, Any]) -> Result:
+def as_result(
+    title: str, rows: Mapping[str, Row], settings: Mapping[str, Any], *, clock: str = "CPU time"
+) -> Result:
     """Rows as a table, and as plain values in which the first row's figures also stand alone.
 
     Args:
         title: what was compared with what.
         rows: by name; the first is the one that matters most.
         settings: what is needed to repeat it.
+        clock: that was read.
     """
     keys = list(dict.fromkeys(key for row in rows.values() for key in row))
     plain = {
@@ -86,7 +89,7 @@ def as_result(title: str, rows: Mapping[str, Row], settings: Mapping[str, Any]) 
     }
     first = next(iter(rows))
     return Result(
-        title=f"{title}; CPU time, median of interleaved runs",
+        title=f"{title}; {clock}, median of interleaved runs",
         columns=["", *(_TITLES.get(key, key.replace("_", " ")) for key in keys)],
         rows=[[name, *(_cell(row.get(key, nan)) for key in keys)] for name, row in rows.items()],
         plain={

@@ -50,10 +50,10 @@ def dense_reference(
     offset = offset * (size[0] / outputs.offset.shape[2])
     classes = logits.argmax(dim=1)[0]
     centers = _find_centers(heat[0, 0])
-    is_thing = torch.isin(classes, torch.tensor(labels.thing_ids))
+    is_thing = torch.isin(classes, torch.tensor(labels.thing_ids, device=classes.device))
     numbers = _nearest_center(offset[0], centers) * is_thing
     probabilities = logits.softmax(dim=1)[0] if with_scores else None
-    result = torch.zeros(size, dtype=torch.int32)
+    result = torch.zeros(size, dtype=torch.int32, device=classes.device)
     things: list[tuple[int, float, list[int]]] = []
     for number in range(1, len(centers) + 1):
         mask = numbers == number
@@ -90,10 +90,10 @@ def _find_centers(heat: Tensor) -> Tensor:
 def _nearest_center(offset: Tensor, centers: Tensor) -> Tensor:
     """(H, W) numbers from 1."""
     height, width = offset.shape[1:]
-    y = torch.arange(height)[:, None] + offset[0]
-    x = torch.arange(width)[None] + offset[1]
-    nearest = torch.full((height, width), torch.inf)
-    numbers = torch.zeros((height, width), dtype=torch.int64)
+    y = torch.arange(height, device=offset.device)[:, None] + offset[0]
+    x = torch.arange(width, device=offset.device)[None] + offset[1]
+    nearest = torch.full_like(y, torch.inf)
+    numbers = torch.zeros_like(y, dtype=torch.int64)
     for number, (center_y, center_x) in enumerate(centers.tolist(), 1):
         distance = (y - center_y) ** 2 + (x - center_x) ** 2
         numbers[distance < nearest] = number

@@ -43,11 +43,22 @@ from panoptic_deeplab.structures import Batch, Targets
 from panoptic_deeplab.train import take_step
 from panoptic_deeplab.training import Training, build
 
-COLUMNS = ("backbone", "form", "images/s", "times as many", "waiting for data", "first loss")
+COLUMNS = (
+    "backbone",
+    "form",
+    "images/s",
+    "times as many",
+    "waiting for data",
+    "first loss",
+    "GPU MB",
+)
 
 _SCENES: Size = (1024, 2048)
 _CLOSE = {"float32": 1e-3, "bfloat16": 5e-2}
-"""Relative difference of the first loss to the plain loop's."""
+"""Relative difference of the first loss to the plain loop's, by what the network computes in."""
+
+_TF32_CLOSE = 1e-2
+"""The same in float32 on a GPU, whose convolutions round to ten bits (torch's default)."""
 
 
 class Block(NamedTuple):
@@ -57,11 +68,13 @@ class Block(NamedTuple):
         seconds: of all of them.
         waited: of these, for batches.
         loss: of the first one.
+        peak_bytes: of a GPU's memory; 0 on a CPU.
     """
 
     seconds: float
     waited: float
     loss: float
+    peak_bytes: int
 
 
 def bench_train(
@@ -73,6 +86,8 @@ def bench_train(
     rounds: int,
     workers: int,
     num_threads: int,
+    device: torch.device,
+    with_compiled: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Time blocks of steps of each form in turn, on drawn scenes.
@@ -85,6 +100,8 @@ def bench_train(
         rounds: blocks of each form.
         workers: processes of each loader.
         num_threads: of torch; 0: its own choice.
+        device: of the network.
+        with_compiled: time the compiled network too, in the lowest precision of the others.
         progress: shows the blocks.
 
     Raises:
@@ -102,16 +119,21 @@ def bench_train(
         for backbone in backbones:
             with tempfile.TemporaryDirectory() as folder:
                 experiment = _experiment(data, backbone, crop, batch, steps + 1, workers)
-                forms = _forms(experiment, Path(folder))
+                forms = _forms(experiment, Path(folder), device, with_compiled)
                 blocks: dict[str, list[Block]] = {name: [] for name in forms}
                 for turn in range(rounds):
                     for name in list(forms)[:: 1 if turn % 2 else -1]:
                         blocks[name].append(forms[name](steps))
                     if progress is not None and task is not None:
                         progress.advance(task)
-                _check_losses(blocks)
+                _check_losses(blocks, device)
                 found[backbone] = blocks
-    return _result(found, crop=crop, batch=batch, steps=steps, workers=workers, threads=used)
+    place = f"CPU, {used} threads"
+    if device.type == "cuda":
+        place = f"{torch.cuda.get_device_name(device)}, {workers} workers"
+    return _result(
+        found, crop=crop, batch=batch, steps=steps, workers=workers, threads=used, place=place
+    )
 
 
 class PlainSet(Dataset[Batch]):
@@ -151,26 +173,31 @@ def _experiment(
     )
 
 
-def _forms(experiment: Experiment, folder: Path) -> dict[str, Callable[[int], Block]]:
+def _forms(
+    experiment: Experiment, folder: Path, device: torch.device, with_compiled: bool
+) -> dict[str, Callable[[int], Block]]:
     """Each form's way to take steps; all start from the same weights."""
-    kinds = ["float32"]
-    if compute_dtype(experiment, torch.device("cpu")) == torch.bfloat16:
-        kinds.append("bfloat16")
+    kinds: dict[str, dict[str, str | bool]] = {"float32": {"precision": "float32"}}
+    if compute_dtype(experiment, device) == torch.bfloat16:
+        kinds["bfloat16"] = {"precision": "bfloat16"}
+    if with_compiled:
+        lowest = list(kinds)[-1]
+        kinds[f"{lowest}, compiled"] = kinds[lowest] | {"compile": True}
     forms: dict[str, Callable[[int], Block]] = {}
     weights = None
-    for kind in kinds:
-        schedule = experiment.schedule.model_copy(update={"precision": kind})
+    for kind, changes in kinds.items():
+        schedule = experiment.schedule.model_copy(update=changes)
         training = build(
             experiment.model_copy(update={"schedule": schedule}),
             folder / kind,
             resume=False,
-            device="cpu",
+            device=str(device),
             processes=ALONE,
         )
         weights = weights or {k: v.clone() for k, v in training.model.state_dict().items()}
         forms[kind] = partial(_our_steps, training, weights)
     assert weights is not None
-    plain = build_model(experiment.model, training.training_set.labels.num_classes)
+    plain = build_model(experiment.model, training.training_set.labels.num_classes).to(device)
     for part in plain.modules():
         if type(part) is DepthwiseConv:
             part.forward = partial(nn.Conv2d.forward, part)  # type: ignore[method-assign]
@@ -185,7 +212,12 @@ def _our_steps(training: Training, weights: dict[str, Tensor], steps: int) -> Bl
     training.step = 0
     training.optimizer.state.clear()
     batches = fetched_ahead(build_loader(training.training_set, training.experiment))
-    return _timed(batches, lambda batch: float(take_step(training, batch).losses.total), steps)
+    return _timed(
+        batches,
+        lambda batch: float(take_step(training, batch).losses.total),
+        steps,
+        training.device,
+    )
 
 
 def _plain_steps(
@@ -197,14 +229,16 @@ def _plain_steps(
 ) -> Block:
     """The loop one writes first."""
     model.load_state_dict(weights)
+    device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=experiment.schedule.learning_rate)
     model.train()
 
     def step(batch: Batch) -> float:
         optimizer.zero_grad()
-        outputs = model(batch.image)
-        outputs = model.upsample(outputs, (batch.image.shape[2], batch.image.shape[3]))
-        losses = compute_losses(outputs, batch.targets, **experiment.loss.model_dump())
+        image, targets = batch.image.to(device), Targets(*(t.to(device) for t in batch.targets))
+        outputs = model(image)
+        outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
+        losses = compute_losses(outputs, targets, **experiment.loss.model_dump())
         losses.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return losses.total.item()
@@ -215,16 +249,20 @@ def _plain_steps(
         num_workers=experiment.data.workers,
         worker_init_fn=_one_thread,
     )
-    return _timed(iter(loader), step, steps)
+    return _timed(iter(loader), step, steps, device)
 
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _timed(batches: Iterator[Batch], step: Callable[[Batch], float], steps: int) -> Block:
-    """Take the first step, then time the others."""
+def _timed(
+    batches: Iterator[Batch], step: Callable[[Batch], float], steps: int, device: torch.device
+) -> Block:
+    """Take the first step, then time the others; each ends by reading its loss."""
     first = step(next(batches))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     start, waited = time.perf_counter(), 0.0
     for _ in range(steps):
         begin = time.perf_counter()
@@ -234,14 +272,18 @@ def _timed(batches: Iterator[Batch], step: Callable[[Batch], float], steps: int)
     seconds = time.perf_counter() - start
     for _ in batches:  # ends the workers
         pass
-    return Block(seconds, waited, first)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return Block(seconds, waited, first, peak)
 
 
-def _check_losses(blocks: dict[str, list[Block]]) -> None:
+def _check_losses(blocks: dict[str, list[Block]], device: torch.device) -> None:
     """A form that computes something else would be compared for nothing."""
     expected = blocks[REFERENCE][0].loss
-    for name, tolerance in _CLOSE.items():
-        for block in blocks.get(name, []):
+    for name, found in blocks.items():
+        tolerance = _CLOSE["float32" if name == REFERENCE else name.split(",")[0]]
+        if device.type == "cuda":
+            tolerance = max(tolerance, _TF32_CLOSE)
+        for block in found:
             if abs(block.loss - expected) > tolerance * abs(expected):
                 raise ValueError(
                     f"The first loss in {name} is {block.loss:g}, the plain loop's {expected:g}; "
@@ -257,6 +299,7 @@ def _result(
     steps: int,
     workers: int,
     threads: int,
+    place: str,
 ) -> Result:
     rows: list[Sequence[str]] = []
     results = []
@@ -276,6 +319,7 @@ def _result(
                     "speedup": median(ratios),
                     "waiting_for_data": waited,
                     "first_loss": timed[0].loss,
+                    "gpu_mb": max(block.peak_bytes for block in timed) / 2**20,
                 }
             )
             rows.append(
@@ -286,10 +330,11 @@ def _result(
                     f"{median(ratios):.2f}",
                     f"{100 * waited:.1f} %",
                     f"{timed[0].loss:.4g}",
+                    f"{results[-1]['gpu_mb']:.0f}" if results[-1]["gpu_mb"] else "-",
                 )
             )
     return Result(
-        title=f"training steps of {batch} crops of {crop[0]}x{crop[1]}, CPU, {threads} threads",
+        title=f"training steps of {batch} crops of {crop[0]}x{crop[1]}, {place}",
         columns=COLUMNS,
         rows=rows,
         plain={

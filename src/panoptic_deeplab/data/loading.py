@@ -183,6 +183,7 @@ def loader_of(
     *,
     rank: int = 0,
     world: int = 1,
+    pinned: bool = False,
 ) -> DataLoader[Batch]:
     """Batches of a stream, which may have been read from before and keeps what it knows.
 
@@ -195,6 +196,7 @@ def loader_of(
         start_step: 0, or the step to resume at.
         rank: which of the processes this is, from 0.
         world: number of processes.
+        pinned: put batches into memory from which a GPU fetches them while it computes.
 
     Raises:
         ValueError: if the batch cannot be divided evenly.
@@ -214,6 +216,7 @@ def loader_of(
         num_workers=workers,
         worker_init_fn=_begin_worker,
         prefetch_factor=_PREFETCH if workers else None,
+        pin_memory=pinned,
         # Its own: the loader draws a number at its start, which must not move dropout's dice.
         generator=torch.Generator().manual_seed(experiment.run.seed),
     )

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panoptic_deeplab.backends import has_numba
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER = b"\x08\x02\x00\x00\x00"  # 8 bits, RGB, deflate, usual filters, not interlaced
 _NOT_PLAIN = (b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL")
@@ -34,7 +36,7 @@ def fast_ids(content: bytes) -> NDArray[np.int32] | None:
         (H, W) int32, red + 256 green + 65536 blue; None if numba is missing, or if the file is of
         another kind or damaged.
     """
-    if not content.startswith(SIGNATURE) or find_spec("numba") is None:
+    if not content.startswith(SIGNATURE) or not has_numba():
         return None
     found = _read_chunks(content)
     if found is None:
