@@ -322,6 +322,7 @@ def _check_center_settings(nms_kernel: int, top_k: int, merge_plateaus: bool) ->
 def _check_outputs(outputs: Outputs, labels: LabelSpace) -> None:
     wanted = {"semantic": labels.num_classes, "center": 1, "offset": 2}
     shape = outputs.semantic.shape
+    extremes = []
     for name, channels in wanted.items():
         head: Tensor = getattr(outputs, name)
         expected = (shape[0], channels, *shape[-2:])
@@ -330,7 +331,11 @@ def _check_outputs(outputs: Outputs, labels: LabelSpace) -> None:
                 f"outputs.{name} must have shape {expected} (batch, channels, height, width), "
                 f"got {tuple(head.shape)}. Pass the model's outputs and its own label space."
             )
-        _check_finite(name, head.detach().aminmax() if head.numel() else (0.0, 0.0))
+        if head.numel():
+            extremes.append(torch.stack(head.detach().aminmax()).float())
+    # Read together, since reading waits for a GPU.
+    for name, pair in zip(wanted, torch.stack(extremes).tolist() if extremes else (), strict=False):
+        _check_finite(name, pair)
 
 
 def _check_maps(
@@ -350,7 +355,7 @@ def _check_maps(
         _check_finite(name, (head.min(initial=0), head.max(initial=0)))
 
 
-def _check_finite(name: str, extremes: tuple[Any, Any]) -> None:
+def _check_finite(name: str, extremes: Sequence[Any]) -> None:
     if not all(np.isfinite(float(value)) for value in extremes):
         raise ValueError(
             f"The {name} head must be finite, it has NaN or infinite values. Check the weights "

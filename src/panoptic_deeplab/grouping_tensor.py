@@ -6,6 +6,7 @@ where torch's arithmetic cannot be followed pixel by pixel, maps are resized som
 Segments equal the plain back end's on the same device to the last bit of the resized maps.
 """
 
+from functools import partial
 from typing import Any
 
 import cv2
@@ -75,8 +76,10 @@ class TensorImage:
         highest = F.max_pool2d(highest, (1, nms_kernel), stride=1, padding=(0, reach))[0]
         peaks = (heat > max(threshold, 0.0)) & (heat == highest)
         places = _places(peaks)
-        values = _to_numpy(heat.flatten()[places])
-        return select_centers(_to_numpy(places), values, tuple(heat.shape), top_k, merge_plateaus)
+        # Both in one transfer; float64 holds them exactly.
+        pairs = _to_numpy(torch.stack([places.double(), heat.flatten()[places].double()]))
+        where, values = pairs[0].astype(np.int64), pairs[1].astype(np.float32)
+        return select_centers(where, values, tuple(heat.shape), top_k, merge_plateaus)
 
     def assign(
         self, centers: NDArray[np.int64], is_foreground: NDArray[np.bool_]
@@ -143,8 +146,9 @@ class TensorImage:
         height, width = self._heat.shape
         row = torch.arange(height + 1, device=self._places.device)
         per_row = torch.searchsorted(self._places, row * width).diff()
-        row_start = torch.repeat_interleave(row[:-1] * width, per_row)
-        y = torch.repeat_interleave(row[:-1].float(), per_row)
+        # Told its length, torch does not wait for a GPU to find it out.
+        repeat = partial(torch.repeat_interleave, repeats=per_row, output_size=len(self._places))
+        row_start, y = repeat(row[:-1] * width), repeat(row[:-1].float())
         x = (self._places - row_start).float()
         dy, dx = (part.flatten().index_select(0, self._places) for part in self._offset)
         scale_y, scale_x = self._scales.tolist()
@@ -154,12 +158,11 @@ class TensorImage:
         class_ids = self._classes.flatten().index_select(0, self._places)
         pairs = self._numbers * (IGNORED + 1) + class_ids
         size = (self._num_numbers + 1) * (IGNORED + 1)
-        return _to_numpy(torch.bincount(pairs, minlength=size).view(-1, IGNORED + 1))
+        return _to_numpy(_count(pairs, size).view(-1, IGNORED + 1))
 
     def _sum(self, values: Tensor) -> NDArray[np.float64]:
         """(N + 1,) sums by number."""
-        sums = torch.bincount(self._numbers, values.double(), minlength=self._num_numbers + 1)
-        return _to_numpy(sums)
+        return _to_numpy(_count(self._numbers, self._num_numbers + 1, values.double()))
 
 
 def nearest_centers(
@@ -185,17 +188,15 @@ def nearest_centers(
     column = (target_x / SQUARE).floor_().clamp_(-1, columns - 2)
     square = row.add_(1).mul_(columns).add_(column).add_(1).long()
     starts, counts, listed = _list_centers(square, rows, columns, centers)
-    # The only center of each square, or -1 where there is a choice, or outside.
-    only = torch.where(counts == 1, listed[starts], -1)
+    # The only center of each square, or -1 where there is a choice, or -2 outside.
+    only = torch.where(counts == 1, listed[starts], counts.clamp(max=1) - 2)
     found = only.index_select(0, square)
-    open_ones = _places(found < 0)
-    square = square[open_ones]
-    inside = counts[square] > 0
-    pixels, square = open_ones[inside], square[inside]
+    pixels = _places(found == -1)
+    square = square[pixels]
     found[pixels] = _nearest_listed(
         target_y[pixels], target_x[pixels], centers, starts[square], counts[square], listed
     )
-    pixels = open_ones[~inside]
+    pixels = _places(found == -2)
     found[pixels] = _nearest_of_all(target_y[pixels], target_x[pixels], centers)
     return found
 
@@ -218,19 +219,27 @@ def _nearest_listed(
         counts: (P,) how long it is.
         listed: the lists one after another, each ascending.
     """
-    found = listed[starts]
-    nearest = _distance(centers, found, target_y, target_x)
-    pixels = torch.arange(len(found), device=found.device)
-    n = 1
-    while len(pixels):
-        more = counts[pixels] > n
-        pixels, nearest = pixels[more], nearest[more]
-        other = listed[starts[pixels] + n]
-        distance = _distance(centers, other, target_y[pixels], target_x[pixels])
-        closer = distance < nearest
-        found[pixels[closer]] = other[closer]
+    found, pixels = listed[starts], None
+    best, nearest = found, _distance(centers, found, target_y, target_x)
+    n, ends = 1, counts - 1
+    while len(best):
+        # Points whose lists have ended go through their last center again until the next sorting
+        # out, after 1, 2, 4, 8... centers: a GPU has to be waited for to count those that stay.
+        last = torch.clamp(ends, max=n)
+        other = listed[starts + last]
+        distance = _distance(centers, other, target_y, target_x)
+        best = torch.where(distance < nearest, other, best)
         nearest = torch.minimum(nearest, distance)
         n += 1
+        if n & (n - 1):
+            continue
+        if pixels is None:
+            found, pixels = best, torch.arange(len(best), device=best.device)
+        else:
+            found[pixels] = best
+        more = _places(ends >= n)
+        pixels, best, nearest, ends = pixels[more], best[more], nearest[more], ends[more]
+        starts, target_y, target_x = starts[more], target_y[more], target_x[more]
     return found
 
 
@@ -265,7 +274,8 @@ def _list_centers(
         (rows * columns,) where each square's list begins, likewise how long it is (0 outside), and
         the lists one after another, with one more entry at the end.
     """
-    is_occupied = torch.bincount(squares, minlength=rows * columns).view(rows, columns) > 0
+    is_occupied = torch.zeros(rows * columns, dtype=torch.bool, device=squares.device)
+    is_occupied = is_occupied.index_fill_(0, squares, 1).view(rows, columns)
     is_occupied[0] = is_occupied[-1] = False
     is_occupied[:, 0] = is_occupied[:, -1] = False
     occupied = _places(is_occupied)
@@ -299,6 +309,20 @@ def _look_up(table: NDArray[Any], classes: Tensor) -> Tensor:
     if _is_on_cpu(classes):
         return torch.from_numpy(cv2.LUT(classes.numpy(), table))
     return torch.from_numpy(table).to(classes.device)[classes.int()]
+
+
+def _count(numbers: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
+    """(size,) how often each number comes, or the sum of its weights; none may be `size` or more.
+
+    Torch's own waits for a GPU to learn the numbers' range.
+    """
+    if _is_on_cpu(numbers):
+        return torch.bincount(numbers, weights, minlength=size)
+    if weights is None:
+        weights = torch.ones_like(numbers)
+    return torch.zeros(size, dtype=weights.dtype, device=numbers.device).index_add_(
+        0, numbers, weights
+    )
 
 
 def _places(mask: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,10 @@ def backward(
         # Gradients are exchanged once, behind the last part.
         with exchanging_gradients(network, wanted=i == parts - 1):
             is_lower = dtype != torch.float32
-            with torch.autocast(image.device.type, dtype, enabled=is_lower):
+            with (
+                torch.autocast(image.device.type, dtype, enabled=is_lower),
+                fastest_convolutions(image.device),
+            ):
                 outputs = network(image)
             outputs = type(outputs)(*(head.float() for head in outputs))
             outputs = model.upsample(outputs, (image.shape[2], image.shape[3]))
@@ -105,7 +109,8 @@ def backward(
             part = None if totals is None else Part(share, totals[0], totals[1])
             losses = compute_losses(outputs, targets, part=part, **experiment.loss.model_dump())
             # Processes' gradients are averaged; those of the parts of one sum are to be added.
-            (losses.total * (processes.world * loss_scale)).backward()  # type: ignore[no-untyped-call]
+            with fastest_convolutions(image.device):
+                (losses.total * (processes.world * loss_scale)).backward()  # type: ignore[no-untyped-call]
         sums += torch.stack([value.detach() for value in losses])
     told = Losses(*summed(sums).unbind())
     weights = [p for p in model.parameters() if p.grad is not None]
@@ -120,6 +125,17 @@ def backward(
     numbers = torch.stack([told.total, whole(norm).to(told.total.device)]).tolist()
     is_finite = all(map(math.isfinite, numbers))
     return Gradients(told, numbers[1] if math.isfinite(numbers[0]) else math.nan, is_finite)
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """Let cuDNN try its algorithms at the first step: all further crops have the same size."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def backward_that_fits(
