@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "layers": 1,
     "depthwise": 1,
     "dilated": 1,
+    "areas": 1,
     "backbones": 1,
     "backends": 1,
     "decoder": 1,

@@ -37,8 +37,11 @@ WORTH_A_PROCESS = 100
 TURNS = 16
 """Images of each process after which processes tell one another; most that an accident costs."""
 
-AHEAD = 4
-"""Images that are given to each other process before their turn, so that none waits."""
+AHEAD = 2
+"""Batches that are given to each other process before their turn, so that none waits."""
+
+BATCH = 8
+"""Images that a process decodes, counts and adds up before it tells the first one."""
 
 
 class Predicts(Protocol):
@@ -221,14 +224,17 @@ def evaluate_saved(
     parts = _Parts(dataset.labels, wanted or Wanted(), kinds)
     numbers = _start(parts, dataset, limit, keep.read() if keep is not None else ())
     _check_names(predictions, dataset, numbers)
-    work = _Work(predictions, dataset, parts.wanted.band_share)
+    work = _Work(predictions, dataset, parts.wanted, kinds, keeps=keep is not None)
     count = workers or min(available_cores(), len(numbers) // WORTH_A_PROCESS)
     count = max(1, min(count, len(numbers)))
-    counted = map(work, numbers) if count <= 1 else _in_processes(work, numbers, count)
-    for counts in _shown(counted, progress, len(numbers)):
-        parts.add(counts)
+    size = BATCH if count > 1 else 1
+    batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    counted = map(work, batches) if count <= 1 else _in_processes(work, batches, count)
+    for part, kept in _shown(counted, progress, len(numbers), size):
+        parts.merge(part)
         if keep is not None:
-            keep.add(counts)
+            for counts in kept:
+                keep.add(counts)
     return parts.report()
 
 
@@ -251,6 +257,10 @@ class _Parts:
         kind = _kind(self._kinds, counts.image_id)
         self._meters.setdefault(kind, Meters(self.labels, self.wanted)).add(counts, seconds)
 
+    def merge(self, other: "_Parts") -> None:
+        for kind, meters in other._meters.items():
+            self._meters.setdefault(kind, Meters(self.labels, self.wanted)).merge(meters)
+
     def report(self) -> Report:
         whole = Meters(self.labels, self.wanted)
         for kind in sorted(self._meters):
@@ -259,22 +269,40 @@ class _Parts:
         return whole.report(by_kind if self._kinds else None)
 
 
+_Counted = tuple[_Parts, list[ImageCounts]]
+"""What a batch adds up to, and the counts of its images where they are kept."""
+
+
 @dataclass(frozen=True)
 class _Work:
-    """Decodes and counts one image after another; goes to each process once."""
+    """Decodes, counts and adds up a batch of images; goes to each process once.
+
+    `keeps`: the counts of each image are wanted, too.
+    """
 
     predictions: Saved
     dataset: PanopticDataset
-    band_share: float | None
+    wanted: Wanted
+    kinds: Mapping[str, str] | None
+    keeps: bool
 
-    def __call__(self, number: int) -> ImageCounts:
+    def __call__(self, numbers: Sequence[int]) -> _Counted:
+        parts, kept = _Parts(self.dataset.labels, self.wanted, self.kinds), []
+        for number in numbers:
+            counts = self._count(number)
+            parts.add(counts)
+            if self.keeps:
+                kept.append(counts)
+        return parts, kept
+
+    def _count(self, number: int) -> ImageCounts:
         image_id = self.dataset.image_id(number)
         return count_image(
             self.predictions[image_id],
             read_truth(self.dataset, number),
             self.dataset.labels,
             image_id,
-            band_share=self.band_share,
+            band_share=self.wanted.band_share,
         )
 
 
@@ -286,25 +314,25 @@ def _settle(work: _Work) -> None:
     _here[:] = [work]
 
 
-def _count_here(number: int) -> ImageCounts:
-    return _here[0](number)
+def _count_here(numbers: Sequence[int]) -> _Counted:
+    return _here[0](numbers)
 
 
-def _in_processes(work: _Work, numbers: Sequence[int], count: int) -> Iterator[ImageCounts]:
-    """Counts in the order in which they are done, by this process and `count` - 1 others."""
+def _in_processes(work: _Work, batches: Sequence[Sequence[int]], count: int) -> Iterator[_Counted]:
+    """Batches in the order in which they are done, by this process and `count` - 1 others."""
     # A plain fork of this process would copy locks that threads of OpenCV or torch hold.
     has_server = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if has_server else "spawn")
     if has_server:
         context.set_forkserver_preload([__name__])  # the package is imported once, then forked
     pool = ProcessPoolExecutor(count - 1, context, _settle, (work,))
-    left, running = iter(numbers), set[Future[ImageCounts]]()
+    running = set[Future[_Counted]]()
     try:
-        for number in left:
+        for batch in batches:
             if len(running) < AHEAD * (count - 1):
-                running.add(pool.submit(_count_here, number))
+                running.add(pool.submit(_count_here, batch))
             else:  # none needs work: this process counts, from the start, while the others start
-                yield work(number)
+                yield work(batch)
             done = {future for future in running if future.done()}
             running -= done
             yield from (future.result() for future in done)

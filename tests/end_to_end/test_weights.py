@@ -80,7 +80,7 @@ def test_show(run: Any, server: FileServer, tiny_weights: Path, tmp_path: Path) 
         assert words in out
     code, out, _ = run("weights", "show", "nuclei", "--tensors")
     assert "semantic_head.predict.weight" in out
-    assert "PQ 85.6, PQ of things 73.2" in out
+    assert "PQ 86.2, PQ of things 74.3" in out
     code, out, _ = run("weights", "show", f"{server.url}/tiny.safetensors", "--json")
     assert json.loads(out)["labels"]["name"] == "synthetic streets"
     code, out, err = run("weights", "show", __file__)

@@ -65,6 +65,34 @@ def test_every_filter_below_every_other(first: int) -> None:
     assert np.array_equal(pixels, cv2.imdecode(np.frombuffer(content, np.uint8), 1)[..., ::-1])
 
 
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("width", [15, 16, 17, 64, 75])
+def test_blocks_inside_segments(kind: int, width: int) -> None:
+    """Flat blocks have short cuts, which must know what is above, to the left and between."""
+    rng = np.random.default_rng(width)
+    ids = np.zeros((40, width), np.int32)
+    for number in rng.integers(1, 2**24, 30):
+        y, x = rng.integers(0, 40), rng.integers(0, width)
+        ids[y : y + rng.integers(1, 20), x : x + rng.integers(1, 40)] = number
+    content = png(filtered(ids, [kind] * 40), ids.shape)
+    np.testing.assert_array_equal(fast_ids(content), ids)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+def test_pieces_of_any_size(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (50, 2000)).astype(np.int32)
+    content = png(filtered(ids, [0, 1, 2, 3, 4] * 10), ids.shape)
+    monkeypatch.setattr("panoptic_deeplab.data.png.PIECE", rows_at_once * (1 + 3 * 2000))
+    np.testing.assert_array_equal(fast_ids(content), ids)
+
+
+def test_a_size_that_no_file_of_that_length_can_have() -> None:
+    ids = np.zeros((4000, 5000), np.int32)  # 60 MB of zeros in 58 kB: as much as deflate can
+    raw = bytes(4000 * (1 + 3 * 5000))
+    np.testing.assert_array_equal(fast_ids(png(raw, (4000, 5000))), ids)
+    assert fast_ids(png(raw[: 15001 * 10], (4000, 5000))) is None
+
+
 def test_what_is_written_is_read() -> None:
     ids = np.arange(60, dtype=np.int32).reshape(6, 10) * 279_000
     assert np.array_equal(fast_ids(encode_ids(ids, name="x")), ids)

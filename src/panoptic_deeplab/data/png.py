@@ -22,6 +22,12 @@ HEADER = b"\x08\x02\x00\x00\x00"  # 8 bits, RGB, deflate, usual filters, not int
 _NOT_PLAIN = (b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL")
 """Chunks that may change what the pixels mean, such as a note that the picture is turned."""
 
+MOST_INFLATED = 1040
+"""Bytes out of a packed one, at most: deflate reaches 1,032 (zlib's documentation)."""
+
+PIECE = 1 << 17
+"""Bytes inflated at once, if the file is small: they fit a core's own cache."""
+
 MAX_PIXELS = 2 * 89_478_485
 """As for every other picture: twice Pillow's limit."""
 
@@ -42,13 +48,10 @@ def fast_ids(content: bytes) -> NDArray[np.int32] | None:
     if found is None:
         return None
     (height, width), packed = found
-    rows = _inflate(packed, height * (1 + 3 * width))
-    if rows is None:
+    if height * (1 + 3 * width) > MOST_INFLATED * len(packed):
         return None
-    from panoptic_deeplab.kernels.png import numbers_of_rows
-
     ids = np.empty((height, width), np.int32)
-    return ids if numbers_of_rows(rows.reshape(height, 1 + 3 * width), ids) else None
+    return ids if _read_rows(packed, ids) else None
 
 
 def fast_pixels(content: bytes) -> NDArray[np.uint8] | None:
@@ -94,16 +97,30 @@ def _read_chunks(content: bytes) -> tuple[tuple[int, int], bytes] | None:
     return None
 
 
-def _inflate(packed: bytes, size: int) -> NDArray[np.uint8] | None:
-    """Exactly so many bytes, or None; never more memory than what truly comes out."""
+def _read_rows(packed: bytes, ids: NDArray[np.int32]) -> bool:
+    """Fill (H, W) numbers, some rows at a time; False unless there are exactly so many.
+
+    What is inflated is used before it leaves the processor's cache.
+    """
+    from panoptic_deeplab.kernels.png import numbers_of_rows
+
+    height, stride = len(ids), 1 + 3 * ids.shape[1]
+    # Each piece copies what is left of the packed bytes, so a file that hardly shrank has few.
+    step = max(1, max(PIECE, 4 * len(packed)) // stride)
     unpacker = _library().decompressobj()
     try:
-        raw = unpacker.decompress(packed, size + 1)
+        for first in range(0, height, step):
+            count = min(step, height - first)
+            raw = unpacker.decompress(packed, count * stride)
+            packed = unpacker.unconsumed_tail
+            if len(raw) != count * stride:
+                return False
+            rows = np.frombuffer(raw, np.uint8).reshape(count, stride)
+            if not numbers_of_rows(rows, ids, first):
+                return False
+        return not unpacker.decompress(packed, 1) and bool(unpacker.eof)
     except Exception:  # each library has an error of its own; the careful reader says what is wrong
-        return None
-    if len(raw) != size or not unpacker.eof:
-        return None
-    return np.frombuffer(raw, np.uint8)
+        return False
 
 
 def _library() -> Any:

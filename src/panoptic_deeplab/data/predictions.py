@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from panoptic_deeplab.areas import measure_areas
 from panoptic_deeplab.data.coco import decode_ids
 from panoptic_deeplab.data.coco_list import CocoList, ImageEntry, image_number, read_list
 from panoptic_deeplab.labels import LabelSpace
-from panoptic_deeplab.structures import VOID, PanopticMap, count_ids
+from panoptic_deeplab.structures import VOID, PanopticMap
 
 LISTS = ("predictions.json", "panoptic.json")
 """Names of the list, by the commands that write it."""
@@ -99,7 +100,7 @@ class Predictions:
                 f"{path}: expected this PNG, which {self._list.name} lists, found none. "
                 "Predict again, or remove it from the list."
             ) from error
-        areas = count_ids(ids)
+        areas = measure_areas(ids)
         listed = self._list.segments_of(entry)
         wrong = {s.id for s in listed} ^ (set(areas) - {VOID})
         if wrong:
@@ -107,7 +108,10 @@ class Predictions:
                 f"{path}: expected the segments that {self._list.name} lists, segment "
                 f"{min(wrong)} is in one of them only. Predict again."
             )
-        return PanopticMap(ids, tuple(replace(s, area_px=areas[s.id]) for s in listed))
+        counted = (
+            s if s.area_px == areas[s.id] else replace(s, area_px=areas[s.id]) for s in listed
+        )
+        return PanopticMap(ids, tuple(counted))
 
 
 def image_key(image_id: str) -> int | str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.kernels.base import compiled
+from panoptic_deeplab.kernels.blocks import BLOCK, are_all, count_leading
 
 FIRST_SLOTS = 1 << 12
 """Slots of the table at the start; it doubles before it is half full."""
@@ -41,12 +42,19 @@ def _count(first: Any, second: Any) -> Any:
     """Table of keys and counts; a negative id ends it with the key -2."""
     keys = np.full(FIRST_SLOTS, EMPTY, np.int64)
     counts = np.zeros(FIRST_SLOTS, np.int64)
-    used, begin, size = 0, 0, len(first)
+    used, one, step = 0, np.uintp(1), np.uintp(BLOCK)
+    begin, size = np.uintp(0), np.uintp(len(first))
     while begin < size:
         a, b = first[begin], second[begin]
-        end = begin + 1
-        while end < size and first[end] == a and second[end] == b:
-            end += 1
+        end = begin + one
+        # The length of this step is known before the block is, so the next block is read meanwhile.
+        while end + step <= size and are_all(first, end, a) and are_all(second, end, b):
+            end += step
+        if end + step <= size:
+            end += count_leading(first, second, end, a, b)
+        else:
+            while end < size and first[end] == a and second[end] == b:
+                end += one
         if a < 0 or b < 0:
             keys[0] = np.int64(-2)
             return keys, counts
@@ -55,7 +63,7 @@ def _count(first: Any, second: Any) -> Any:
         if keys[place] == EMPTY:
             keys[place] = key
             used += 1
-        counts[place] += end - begin
+        counts[place] += np.int64(end - begin)
         if 2 * used > len(keys):
             keys, counts = _grown(keys, counts)
         begin = end

@@ -29,7 +29,7 @@ from panoptic_deeplab.metrics.instance_matching import (
     match_coco,
 )
 from panoptic_deeplab.metrics.joint import JointCounts
-from panoptic_deeplab.structures import PanopticMap
+from panoptic_deeplab.structures import PanopticMap, Segment
 
 Definition = Literal["cityscapes", "coco"]
 
@@ -176,31 +176,34 @@ class AveragePrecision:
             ValueError: if a predicted thing has no score.
         """
         areas = counts.joint.truth_areas
-        match = match_cityscapes if self.definition == "cityscapes" else match_coco
+        predicted_by_class = _by_class(counts.prediction)
+        true_by_class = _by_class([s for s in counts.truth if s.id in areas])
         for class_id, outcomes in self._outcomes.items():
-            predicted = [s for s in counts.prediction if s.class_id == class_id]
-            true = [s for s in counts.truth if s.class_id == class_id and s.id in areas]
+            predicted = predicted_by_class.get(class_id, [])
+            true = true_by_class.get(class_id, [])
             if not predicted and not true:
                 continue
             candidates = gather_candidates(predicted, true, counts, self.rank_by)
+            truths = [
+                [Truth(areas[s.id], s.is_crowd, not low <= areas[s.id] <= high) for s in true]
+                for low, high in self._ranges
+            ]
             if self.definition == "coco":
                 candidates = candidates[:MAX_DETECTIONS]
-            by_range = []
-            for low, high in self._ranges:
-                truths = [
-                    Truth(areas[s.id], s.is_crowd, not low <= areas[s.id] <= high) for s in true
-                ]
-                found = match(candidates, truths)
-                if self.definition == "coco":
-                    is_outside = np.array([not low <= c.area <= high for c in candidates], bool)
-                    found[(found == WRONG) & is_outside] = UNCOUNTED
-                by_range.append((found, sum(t.is_asked for t in truths)))
+                found = match_coco(candidates, truths)
+                is_outside = np.array(
+                    [[not low <= c.area <= high for c in candidates] for low, high in self._ranges],
+                    bool,
+                )
+                found[(found == WRONG) & is_outside[:, None]] = UNCOUNTED
+            else:
+                found = np.stack([match_cityscapes(candidates, t) for t in truths])
             outcomes.append(
                 Outcome(
                     counts.image_id,
                     np.array([c.score for c in candidates]),
-                    np.stack([found for found, _ in by_range]),
-                    tuple(num_truths for _, num_truths in by_range),
+                    found,
+                    tuple(sum(t.is_asked for t in part) for part in truths),
                 )
             )
         self._num_images += 1
@@ -332,3 +335,10 @@ def _rate_coco(scores: NDArray[np.float64], right: NDArray[np.bool_], num_truths
     precision = hits / np.arange(1, len(hits) + 1)
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return float(best[np.searchsorted(recall, RECALLS, side="left")].mean())
+
+
+def _by_class(segments: Sequence[Segment]) -> dict[int, list[Segment]]:
+    found: dict[int, list[Segment]] = {}
+    for segment in segments:
+        found.setdefault(segment.class_id, []).append(segment)
+    return found

@@ -6,7 +6,8 @@ and threshold whether it is right, wrong, or counts neither way.
 Sources: the instance-level evaluation of cityscapesScripts; COCO's evaluation (pycocotools).
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -59,6 +60,7 @@ def gather_candidates(
 ) -> list[Candidate]:
     """Gather what matching needs, the best score first, equal ones in list order."""
     joint = counts.joint
+    place = {segment.id: i for i, segment in enumerate(true)}
     candidates = []
     for segment in predicted:
         score: float | None = getattr(segment, rank_by)
@@ -67,13 +69,13 @@ def gather_candidates(
                 f"Image {counts.image_id!r}: average precision needs a {rank_by} for every "
                 f"predicted thing, segment {segment.id} has none. `group_outputs` sets them."
             )
-        common = ((i, joint.pairs.get((t.id, segment.id), 0)) for i, t in enumerate(true))
+        common = joint.met_by_prediction.get(segment.id, ())
         candidates.append(
             Candidate(
                 joint.prediction_areas[segment.id],
                 score,
                 joint.pairs.get((VOID, segment.id), 0),
-                [(i, pixels) for i, pixels in common if pixels],
+                sorted((place[t], pixels) for t, pixels in common if t in place),
             )
         )
     return sorted(candidates, key=lambda c: -c.score)
@@ -112,22 +114,54 @@ def _excused_share(candidate: Candidate, truths: Sequence[Truth]) -> float:
     return excused / candidate.area
 
 
-def match_coco(candidates: Sequence[Candidate], truths: Sequence[Truth]) -> NDArray[np.int8]:
+def match_coco(
+    candidates: Sequence[Candidate], truths_of_ranges: Sequence[Sequence[Truth]]
+) -> NDArray[np.int8]:
     """Let each prediction, best score first, take the truth of highest IoU that is still free.
 
     Crowd regions may be taken often, with the share of the prediction inside as IoU; those
     predictions, and those that take a too small instance, are not counted.
+
+    Args:
+        candidates: N of them.
+        truths_of_ranges: for each of R ranges of areas the same truths, asked for or outside.
+
+    Returns:
+        (R, thresholds, N).
     """
-    thresholds = THRESHOLDS["coco"].tolist()
-    outcomes = np.zeros((len(thresholds), len(candidates)), np.int8)
-    # Truths that are asked for come first: one of them wins over any that is not.
-    order = sorted(range(len(truths)), key=lambda i: not truths[i].is_asked)
-    place = {i: n for n, i in enumerate(order)}
-    close = [_close_ones(c, truths, place, thresholds[0]) for c in candidates]
+    thresholds, truths = THRESHOLDS["coco"].tolist(), truths_of_ranges[0]
+    shape = len(truths_of_ranges), len(thresholds), len(candidates)
+    close = [_close_ones(candidate, truths, thresholds[0]) for candidate in candidates]
     meetings = [(n, met) for n, met in enumerate(close) if met]
-    for row, threshold in zip(outcomes, thresholds, strict=True):
+    if not meetings:
+        return np.zeros(shape, np.int8)
+    if not _have_no_rivals(meetings, truths):
+        return np.stack([_settle(shape[1:], meetings, t) for t in truths_of_ranges])
+    outcomes = np.zeros(shape, np.int8)
+    chosen = [met[0][0] for _, met in meetings]
+    passed = [bisect_right(thresholds, met[0][1]) for _, met in meetings]
+    is_asked = np.array([[truths[i].is_asked for i in chosen] for truths in truths_of_ranges])
+    reached = np.arange(len(thresholds))[:, None] < passed
+    outcomes[:, :, [n for n, _ in meetings]] = (
+        reached * np.where(is_asked, RIGHT, UNCOUNTED)[:, None]
+    )
+    return outcomes
+
+
+def _settle(
+    shape: tuple[int, int],
+    meetings: Sequence[tuple[int, list[tuple[int, float]]]],
+    truths: Sequence[Truth],
+) -> NDArray[np.int8]:
+    """What becomes of the predictions where several want the same truth: (thresholds, N)."""
+    outcomes = np.zeros(shape, np.int8)
+    # Truths that are asked for come first: one of them wins over any that is not.
+    ordered = [
+        (n, sorted(met, key=lambda meeting: not truths[meeting[0]].is_asked)) for n, met in meetings
+    ]
+    for row, threshold in zip(outcomes, THRESHOLDS["coco"].tolist(), strict=True):
         taken: set[int] = set()
-        for n, met in meetings:
+        for n, met in ordered:
             best, chosen = threshold, None
             for i, iou in met:
                 truth = truths[i]
@@ -143,14 +177,24 @@ def match_coco(candidates: Sequence[Candidate], truths: Sequence[Truth]) -> NDAr
     return outcomes
 
 
+def _have_no_rivals(
+    meetings: Sequence[tuple[int, list[tuple[int, float]]]], truths: Sequence[Truth]
+) -> bool:
+    """Whether no truth is wanted twice: so it is where nothing overlaps and nothing is a crowd."""
+    if any(len(met) > 1 for _, met in meetings):
+        return False
+    wanted = [met[0][0] for _, met in meetings]
+    return len(set(wanted)) == len(wanted) or all(truths[i].is_crowd for i in wanted)
+
+
 def _close_ones(
-    candidate: Candidate, truths: Sequence[Truth], place: Mapping[int, int], lowest: float
+    candidate: Candidate, truths: Sequence[Truth], lowest: float
 ) -> list[tuple[int, float]]:
-    """(truth, IoU) of those that any threshold allows, in the order they are asked."""
+    """(truth, IoU) of those that any threshold allows, in the order of the list."""
     close = []
     for i, pixels in candidate.meets:
         is_crowd = truths[i].is_crowd
         iou = pixels / candidate.area if is_crowd else _iou(candidate, truths[i], pixels)
         if iou >= lowest:
             close.append((i, iou))
-    return sorted(close, key=lambda meeting: place[meeting[0]])
+    return close

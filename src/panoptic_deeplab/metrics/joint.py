@@ -5,7 +5,7 @@ precision and mean IoU read every area and intersection they need.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +36,14 @@ class JointCounts:
         """Pixels by (truth id, prediction id), in ascending order."""
         ids = zip(self.truth_ids.tolist(), self.prediction_ids.tolist(), strict=True)
         return dict(zip(ids, self.counts.tolist(), strict=True))
+
+    @cached_property
+    def met_by_prediction(self) -> Mapping[int, Sequence[tuple[int, int]]]:
+        """(truth id, common pixels) of the segments that each prediction id meets."""
+        met: dict[int, list[tuple[int, int]]] = {}
+        for (truth_id, prediction_id), pixels in self.pairs.items():
+            met.setdefault(prediction_id, []).append((truth_id, pixels))
+        return met
 
     @cached_property
     def truth_areas(self) -> Mapping[int, int]:
