@@ -19,6 +19,10 @@ SMALL: dict[str, tuple[tuple[object, ...], set[str]]] = {
     "targets": (SCENE, {"numba", "plain", "reference"}),
     "metrics": (SCENE, {"panoptic quality", "all metrics", "reference"}),
     "network": ((*IMAGE, "--bfloat16"), {"float32", "bfloat16", "reference"}),
+    "device": (
+        (*SCENE, "--backbone", "mobilenet_v3_small", "--device", "cpu"),
+        {"grouping", "grouping, scores", "reference", "network, bfloat16, optimized"},
+    ),
     "decoders": (IMAGE, {"panoptic_deeplab", "deeplabv3plus"}),
     "depthwise": (("--batch", 1, "--rounds", 1), {"5x5, dilation 2, 576 x 17 x 17"}),
 }
@@ -111,3 +115,9 @@ def test_an_unknown_name_says_which_there_are(run: Any) -> None:
     assert code == 2
     known = ", ".join(f"bench {name}" for name in BENCHES)
     assert f"Unknown command 'bench heads'. Known are: {known}." in err
+
+
+def test_a_device_that_is_not_there(run: Any) -> None:
+    code, out, err = run("device", *SCENE, "--device", "cuda:99")
+    assert (code, out) == (2, "")
+    assert "torch finds no device 'cuda:99' on this machine. Use cpu" in err

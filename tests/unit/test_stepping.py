@@ -189,6 +189,22 @@ def test_memory_that_does_not_suffice_halves_the_parts() -> None:
     assert model.backbone.stem.conv.weight.grad is not None
 
 
+@pytest.mark.parametrize(("pooling", "fewest"), [("norm", 2), ("bias", 1)])
+def test_parts_are_never_too_small_for_a_norm(pooling: str, fewest: int) -> None:
+    """One image alone would give the pooled branch's norm a single value per channel."""
+    settings = Experiment(model=TINY_MODEL.model_copy(update={"aspp_pooling": pooling}))
+    model, sizes = network(settings), []
+
+    class Full(nn.Module):
+        def forward(self, images: torch.Tensor) -> object:
+            sizes.append(len(images))
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        backward_that_fits(Full(), model, batch(), settings, ALONE, parts=1, dtype=torch.float32)
+    assert min(sizes) == fewest
+
+
 def test_one_step_of_adam_by_hand() -> None:
     """Bias-corrected moments: the first step is the rate times the gradient's sign, nearly."""
     model = network(experiment())

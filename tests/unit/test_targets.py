@@ -1,8 +1,11 @@
 """Targets on maps small enough to check by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from panoptic_deeplab import backends
 from panoptic_deeplab.labels import IGNORED, ClassInfo, LabelSpace
 from panoptic_deeplab.structures import PanopticMap, Segment
 from panoptic_deeplab.targets import make_targets, segment_index
@@ -91,6 +94,18 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError, match=r"panoptic-deeplab\[fast\]"):
         make_targets(scene(), LABELS, backend="numba")
     assert make_targets(scene(), LABELS).semantic.shape == (5, 6)  # "auto" does without
+
+
+def test_a_package_that_cannot_be_imported_is_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as a numba that is older than NumPy."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+    backends.has_numba.cache_clear()
+    try:
+        assert backends.choose_backend("auto", ("plain",)) == "plain"
+    finally:
+        backends.has_numba.cache_clear()
 
 
 def test_an_unknown_backend_is_refused() -> None:
