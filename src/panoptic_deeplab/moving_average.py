@@ -10,6 +10,8 @@ from copy import deepcopy
 import torch
 from torch import nn
 
+from panoptic_deeplab.sharding import own_part
+
 
 class MovingAverage:
     """Keeps the average of a network.
@@ -32,9 +34,8 @@ class MovingAverage:
         """Let the weights after a step enter; counters are copied."""
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         self._steps += 1
-        pairs = list(
-            zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
-        )
+        both = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        pairs = [(own_part(mean), own_part(new)) for mean, new in both]
         # One call for all: a GPU would spend longer on hundreds of starts than on the numbers.
         means, news = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         torch._foreach_lerp_(means, news, 1 - decay)

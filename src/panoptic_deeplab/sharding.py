@@ -57,6 +57,12 @@ def whole(value: Tensor) -> Tensor:
     return full
 
 
+def own_part(value: Tensor) -> Tensor:
+    """This process's part of a tensor, in the same memory; any other is returned as it is."""
+    part: Tensor = value.to_local() if _is_part(value) else value  # type: ignore[attr-defined]
+    return part
+
+
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """Weights by name; of statistics, which each process has for itself, those of the first."""
     weights = {}

@@ -22,7 +22,7 @@ from panoptic_deeplab.decoder import fewest_images
 from panoptic_deeplab.distributed import Processes, summed
 from panoptic_deeplab.losses import Losses, Part, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab
-from panoptic_deeplab.sharding import exchanging_gradients, whole
+from panoptic_deeplab.sharding import exchanging_gradients, own_part, whole
 from panoptic_deeplab.structures import Batch, Targets
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def backward(
     weights = [p for p in model.parameters() if p.grad is not None]
     gradients: list[torch.Tensor] = [p.grad for p in weights]  # type: ignore[misc]
     if loss_scale != 1:
-        torch._foreach_div_(gradients, loss_scale)
+        torch._foreach_div_([own_part(g) for g in gradients], loss_scale)
     norm = nn.utils.get_total_norm(gradients)
     bound = experiment.schedule.clip_norm
     if bound:
