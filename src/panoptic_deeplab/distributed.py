@@ -1,52 +1,21 @@
 """Several processes that train one network together, as `torchrun` starts them.
 
-What they are is read from the environment; a process that was started by itself is alone, and
-everything here then does nothing.
+What they are is read from the environment, see `processes`; in a process that is alone everything
+here does nothing.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from panoptic_deeplab.processes import Processes, from_environment
+
 Item = TypeVar("Item")
-
-
-class Processes(NamedTuple):
-    """Which of how many processes this one is.
-
-    Attributes:
-        rank: from 0; the one with 0 writes files.
-        world: how many there are.
-        local_rank: from 0 on this machine; which GPU is its own.
-        restarts: how often `torchrun` has started the run anew.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    restarts: int = 0
-
-    @property
-    def is_first(self) -> bool:
-        """Whether it is the one that writes files and talks."""
-        return self.rank == 0
-
-
-ALONE = Processes()
-
-
-def from_environment() -> Processes:
-    """Read what `torchrun` has set; `ALONE` where it has set nothing."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
-    if "WORLD_SIZE" not in os.environ:
-        return ALONE
-    rank, world, local, restarts = (int(os.environ.get(name, "0")) for name in names)
-    return Processes(rank, world, local, restarts)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from PIL import Image
 
 from panoptic_deeplab import captions
 from panoptic_deeplab.config import Experiment
-from panoptic_deeplab.data import build_loader
+from panoptic_deeplab.data.loading import build_loader
 from panoptic_deeplab.files import make_folder
 from panoptic_deeplab.labels import IGNORED, LabelSpace
 from panoptic_deeplab.memory import peak_bytes

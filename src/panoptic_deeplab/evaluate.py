@@ -21,10 +21,10 @@ from rich.progress import Progress
 
 from panoptic_deeplab.assessment import Meters, Report, Wanted
 from panoptic_deeplab.data.base import PanopticDataset, read_truth
-from panoptic_deeplab.distributed import ALONE, Processes, gathered
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
 from panoptic_deeplab.prediction import Prediction
+from panoptic_deeplab.processes import ALONE, Processes
 from panoptic_deeplab.structures import PanopticMap, Sample
 
 __all__ = ["Report", "evaluate", "evaluate_saved"]
@@ -130,7 +130,7 @@ def evaluate(
     # Only one of the processes keeps counts, and all must leave out the same images.
     known = list(keep.read()) if keep is not None else []
     if processes.world > 1:
-        known = gathered(known)
+        known = _gathered(known)
     numbers = _start(parts, dataset, limit, known)
     turns = -(-len(numbers) // processes.world)
     own: list[tuple[ImageCounts, float]] = []
@@ -157,7 +157,13 @@ def evaluate(
 def _of_others(own: list[tuple[ImageCounts, float]]) -> list[tuple[ImageCounts, float]]:
     """What the other processes have counted meanwhile."""
     mine = {counts.image_id for counts, _ in own}
-    return [item for item in gathered(own) if item[0].image_id not in mine]
+    return [item for item in _gathered(own) if item[0].image_id not in mine]
+
+
+def _gathered(items: list[Any]) -> list[Any]:
+    from panoptic_deeplab.distributed import gathered  # needs torch; saved predictions do not
+
+    return gathered(items)
 
 
 def _take_in(
@@ -227,10 +233,9 @@ def evaluate_saved(
     work = _Work(predictions, dataset, parts.wanted, kinds, keeps=keep is not None)
     count = workers or min(available_cores(), len(numbers) // WORTH_A_PROCESS)
     count = max(1, min(count, len(numbers)))
-    size = BATCH if count > 1 else 1
-    batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
     counted = map(work, batches) if count <= 1 else _in_processes(work, batches, count)
-    for part, kept in _shown(counted, progress, len(numbers), size):
+    for part, kept in _shown(counted, progress, len(numbers), BATCH):
         parts.merge(part)
         if keep is not None:
             for counts in kept:
@@ -324,7 +329,8 @@ def _in_processes(work: _Work, batches: Sequence[Sequence[int]], count: int) -> 
     has_server = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if has_server else "spawn")
     if has_server:
-        context.set_forkserver_preload([__name__])  # the package is imported once, then forked
+        # Imported once, then forked; a module that is not there, for want of numba, is passed over.
+        context.set_forkserver_preload([__name__, "panoptic_deeplab.kernels.joint"])
     pool = ProcessPoolExecutor(count - 1, context, _settle, (work,))
     running = set[Future[_Counted]]()
     try:

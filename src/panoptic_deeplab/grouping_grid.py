@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoptic_deeplab import interpolation
-from panoptic_deeplab.interpolation import Axis, Size
+from panoptic_deeplab import torch_resize
+from panoptic_deeplab.interpolation import Axis, Size, make_axis
 from panoptic_deeplab.layers import resize, resize_offset
 
 CHUNK_VALUES = 1 << 22
@@ -58,22 +58,22 @@ class Grid:
     def starts_from_samples(self, samples: Size) -> bool:
         """Whether single pixels can be computed from (h, w) samples with equal results."""
         is_one_resize = self.output_size == self.crop_size
-        return is_one_resize and interpolation.can_start_from_samples(self.size, samples)
+        return is_one_resize and torch_resize.can_start_from_samples(self.size, samples)
 
     def axes(self, samples: Size | None) -> tuple[Axis, Axis]:
         """Rows and columns of the result between (h, w) samples, or its own pixels if None."""
         if samples is None:
             height, width = self.output_size
-            rows = interpolation.make_axis(height, height, align_corners=False)
-            return rows, interpolation.make_axis(width, width, align_corners=False)
+            rows = make_axis(height, height, align_corners=False)
+            return rows, make_axis(width, width, align_corners=False)
         align = self.align_corners
-        rows = interpolation.make_axis(samples[0], self.size[0], align_corners=align)
-        columns = interpolation.make_axis(samples[1], self.size[1], align_corners=align)
+        rows = make_axis(samples[0], self.size[0], align_corners=align)
+        columns = make_axis(samples[1], self.size[1], align_corners=align)
         return rows.first(self.crop_size[0]), columns.first(self.crop_size[1])
 
     def offset_scales(self, samples: Size) -> NDArray[np.float32]:
         """(2,) what one pixel of (h, w) samples spans after the first resize, along y and x."""
-        return interpolation.offset_scales(samples, self.size, align_corners=self.align_corners)
+        return torch_resize.offset_scales(samples, self.size, align_corners=self.align_corners)
 
 
 def make_grid(

@@ -3,26 +3,18 @@
 The fast ways of grouping interpolate single pixels where the plain way resizes whole maps. Both
 must agree to the last bit, or a pixel between two classes could go either way. So samples, weights
 and sums here are torch's own, in its float32 arithmetic with fused multiply-adds; that it holds on
-the machine at hand is tried out once, and without it nobody starts from the network's grid.
+the machine at hand is tried out by `torch_resize`. No torch here: the compiled loops do without.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from panoptic_deeplab.layers import resize, resize_offset
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 Floats = NDArray[np.float32]
-
-SMALL_SIDES = 128
-"""Up to this height + width of the result torch takes another kernel, whose sums differ in the
-last bit (torch/aten UpSampleKernel.cpp)."""
 
 MARGIN = 4e-6
 """Relative lead at all four corners above which a value is larger everywhere between them: 32
@@ -102,40 +94,3 @@ def fused_multiply_add(a: Floats, b: Floats, c: Floats) -> Floats:
     is_even = (total.view(np.int64) & 1) == 0
     aside = np.nextafter(total, np.where(lost > 0, np.inf, -np.inf))
     return np.where((lost != 0) & is_even, aside, total).astype(np.float32)
-
-
-def can_start_from_samples(size: Size, samples: Size) -> bool:
-    """Whether single pixels computed here equal those of `layers.resize` to the last bit.
-
-    Args:
-        size: (H, W) after the resize.
-        samples: (h, w) before it.
-    """
-    return size == samples or (sum(size) > SMALL_SIDES and sums_like_torch())
-
-
-@lru_cache(maxsize=1)
-def sums_like_torch() -> bool:
-    """Try out whether torch rounds on this machine as `mix` does."""
-    samples = torch.randn(1, 1, 37, 41, generator=torch.Generator().manual_seed(0))
-    array = samples[0, 0].numpy()
-    for align_corners in (False, True):
-        size = 150, 173
-        rows = make_axis(array.shape[0], size[0], align_corners=align_corners)
-        columns = make_axis(array.shape[1], size[1], align_corners=align_corners)
-        theirs = resize(samples, size, align_corners=align_corners)[0, 0].numpy()
-        if not np.array_equal(interpolate(array, rows, columns), theirs):
-            return False
-    return True
-
-
-def offset_scales(samples: Size, size: Size, *, align_corners: bool) -> Floats:
-    """(2,) what one pixel of the samples' grid spans after a resize, along y and x.
-
-    Read off `resize_offset`, which alone knows the rule: a column and a row of ones.
-    """
-    column = torch.ones(1, 2, samples[0], 1)
-    row = torch.ones(1, 2, 1, samples[1])
-    column = resize_offset(column, (size[0], 1), align_corners=align_corners)
-    row = resize_offset(row, (1, size[1]), align_corners=align_corners)
-    return np.array([column[0, 0, 0, 0], row[0, 1, 0, 0]], np.float32)

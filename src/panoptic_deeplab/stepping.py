@@ -19,9 +19,10 @@ from torch import nn
 
 from panoptic_deeplab.config import Experiment, ScheduleConfig
 from panoptic_deeplab.decoder import fewest_images
-from panoptic_deeplab.distributed import Processes, summed
+from panoptic_deeplab.distributed import summed
 from panoptic_deeplab.losses import Losses, Part, compute_losses
 from panoptic_deeplab.model import PanopticDeepLab
+from panoptic_deeplab.processes import Processes
 from panoptic_deeplab.sharding import exchanging_gradients, own_part, whole
 from panoptic_deeplab.structures import Batch, Targets
 

@@ -10,11 +10,13 @@ a loss is a pair by name. Letters: B batch, K classes, H W image grid, h w featu
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # importing torch takes seconds, and the Python side does without
+    from torch import Tensor
 
 VOID = 0
 """Segment id of pixels that belong to no segment (as in COCO's panoptic PNGs)."""
@@ -142,12 +144,12 @@ class Targets(NamedTuple):
         offset_weight: (B, H, W) float32.
     """
 
-    semantic: Tensor
-    center: Tensor
-    offset: Tensor
-    semantic_weight: Tensor
-    center_weight: Tensor
-    offset_weight: Tensor
+    semantic: "Tensor"
+    center: "Tensor"
+    offset: "Tensor"
+    semantic_weight: "Tensor"
+    center_weight: "Tensor"
+    offset_weight: "Tensor"
 
 
 class Batch(NamedTuple):
@@ -158,7 +160,7 @@ class Batch(NamedTuple):
         targets: see `Targets`.
     """
 
-    image: Tensor
+    image: "Tensor"
     targets: Targets
 
 
@@ -171,9 +173,9 @@ class Outputs(NamedTuple):
         offset: (B, 2, h, w), (dy, dx) from the pixel to its center, in pixels of this grid.
     """
 
-    semantic: Tensor
-    center: Tensor
-    offset: Tensor
+    semantic: "Tensor"
+    center: "Tensor"
+    offset: "Tensor"
 
 
 def count_ids(segment_map: NDArray[np.int32]) -> dict[int, int]:

@@ -20,13 +20,13 @@ from panoptic_deeplab.checkpoint import (
 from panoptic_deeplab.config import Experiment
 from panoptic_deeplab.data import build_dataset
 from panoptic_deeplab.data.base import PanopticDataset
-from panoptic_deeplab.distributed import ALONE, Processes
 from panoptic_deeplab.files import write_whole
 from panoptic_deeplab.journal import Journal
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.loss_scale import LossScale
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
+from panoptic_deeplab.processes import ALONE, Processes
 from panoptic_deeplab.resuming import differences, start_with
 from panoptic_deeplab.sharding import shard, whole_weights
 from panoptic_deeplab.stepping import (

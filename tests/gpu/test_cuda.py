@@ -26,11 +26,11 @@ from panoptic_deeplab.config import (
 )
 from panoptic_deeplab.data.loading import TrainingSet
 from panoptic_deeplab.data.synthetic import LABELS, MIN_SIZE, SyntheticStreets
-from panoptic_deeplab.distributed import ALONE
 from panoptic_deeplab.evaluate import evaluate
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.model import build_model
 from panoptic_deeplab.predict import Predictor
+from panoptic_deeplab.processes import ALONE
 from panoptic_deeplab.stepping import Gradients, backward, backward_that_fits, compiled
 from panoptic_deeplab.structures import Batch, Outputs, PanopticMap
 from panoptic_deeplab.train import run, train

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panoptic_deeplab import interpolation
+from panoptic_deeplab import torch_resize
 from panoptic_deeplab.grouping import group_outputs
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.structures import Outputs
@@ -90,7 +90,7 @@ def test_segments_equal_the_plain_ones(backend: str, seed: int) -> None:
 def test_a_machine_that_rounds_otherwise_gets_the_same(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpolation, "sums_like_torch", lambda: False)
+    monkeypatch.setattr(torch_resize, "sums_like_torch", lambda: False)
     rng = np.random.default_rng(0)
     outputs = draw_outputs(rng, 5)
     chosen = {"size": (70, 90), "align_corners": True, "threshold": 0.05, "stuff_area_px": 20}

@@ -16,11 +16,11 @@ from panoptic_deeplab.assessment_tables import tables
 from panoptic_deeplab.data.coco import open_coco_panoptic
 from panoptic_deeplab.data.coco_writer import write_dataset
 from panoptic_deeplab.data.synthetic import LABELS, SyntheticStreets
-from panoptic_deeplab.distributed import Processes
 from panoptic_deeplab.evaluate import check_same_classes, evaluate
 from panoptic_deeplab.labels import ClassInfo, LabelSpace
 from panoptic_deeplab.predict import Predictor
 from panoptic_deeplab.prediction import Prediction
+from panoptic_deeplab.processes import Processes
 from panoptic_deeplab.structures import PanopticMap, Sample, Segment
 
 
@@ -128,7 +128,7 @@ def test_processes_share_the_images_and_get_one_report(
         return gathered
 
     for rank in (1, 2, 0):  # the last one has got everything
-        monkeypatch.setattr("panoptic_deeplab.evaluate.gathered", gather(rank))
+        monkeypatch.setattr("panoptic_deeplab.distributed.gathered", gather(rank))
         shared = evaluate(tiny_predictor, dataset, processes=Processes(rank, 3)).to_dict()
     assert [len(sent[rank]) for rank in range(3)] == [2, 2, 1]
     for report in (alone, shared):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from panoptic_deeplab import interpolation
+from panoptic_deeplab import interpolation, torch_resize
 from panoptic_deeplab.layers import resize, resize_offset
 
 
@@ -32,7 +32,7 @@ def test_pixels_equal_torch_or_are_left_to_it(
     )
     ours = interpolation.interpolate(maps[0, 0].numpy(), rows, columns)
     theirs = resize(maps, size, align_corners=align_corners)[0, 0]
-    if interpolation.can_start_from_samples(size, samples):
+    if torch_resize.can_start_from_samples(size, samples):
         np.testing.assert_array_equal(ours, theirs)
     else:  # only close: places among 200 samples have roundings of 1e-5, times their differences
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
@@ -41,7 +41,7 @@ def test_pixels_equal_torch_or_are_left_to_it(
 def test_common_processors_need_not_leave_it_to_torch() -> None:
     """Torch's kernels for AVX2 and up fuse multiply and add; those for any processor do not."""
     has_avx = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    assert interpolation.sums_like_torch() or not has_avx
+    assert torch_resize.sums_like_torch() or not has_avx
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -49,10 +49,10 @@ def test_scales_are_those_of_resize_offset(align_corners: bool) -> None:
     samples, size = (9, 17), (33, 65)
     ones = torch.ones(1, 2, *samples)
     scaled = resize_offset(ones, size, align_corners=align_corners)
-    found = interpolation.offset_scales(samples, size, align_corners=align_corners)
+    found = torch_resize.offset_scales(samples, size, align_corners=align_corners)
     assert found.tolist() == scaled[0, :, 0, 0].tolist()
 
 
 def test_small_results_are_left_to_torch() -> None:
-    assert not interpolation.can_start_from_samples((64, 64), (16, 16))
-    assert interpolation.can_start_from_samples((16, 16), (16, 16))
+    assert not torch_resize.can_start_from_samples((64, 64), (16, 16))
+    assert torch_resize.can_start_from_samples((16, 16), (16, 16))

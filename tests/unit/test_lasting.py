@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, ScheduleConfig
-from panoptic_deeplab.data import build_loader
 from panoptic_deeplab.data.lasting import TRIES, lasting_batches
+from panoptic_deeplab.data.loading import build_loader
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.structures import Batch, PanopticMap, Sample, Segment
 

@@ -15,7 +15,8 @@ from panoptic_deeplab.config import (
     RunConfig,
     ScheduleConfig,
 )
-from panoptic_deeplab.data import DATASETS, TrainingSet, build_dataset, build_loader
+from panoptic_deeplab.data import DATASETS, build_dataset
+from panoptic_deeplab.data.loading import TrainingSet, build_loader
 from panoptic_deeplab.data.synthetic import LABELS
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.structures import Batch, PanopticMap, Sample, Segment
@@ -294,7 +295,8 @@ def test_all_options_at_once_resume_and_share(workers: int, tmp_path: Path) -> N
 
 ABANDONED = """
 from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, ScheduleConfig
-from panoptic_deeplab.data import build_dataset, build_loader
+from panoptic_deeplab.data import build_dataset
+from panoptic_deeplab.data.loading import build_loader
 experiment = Experiment(
     data=DataConfig(format="synthetic", size=(64, 96), workers=1),
     augment=AugmentConfig(crop_size=(33, 33)),

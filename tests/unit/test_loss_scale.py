@@ -12,7 +12,7 @@ from panoptic_deeplab.config import (
     Experiment,
     ScheduleConfig,
 )
-from panoptic_deeplab.data import build_loader
+from panoptic_deeplab.data.loading import build_loader
 from panoptic_deeplab.loss_scale import LossScale
 from panoptic_deeplab.train import _save, take_step
 from panoptic_deeplab.training import STATE, build

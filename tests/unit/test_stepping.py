@@ -6,10 +6,10 @@ from torch import nn
 
 from panoptic_deeplab.config import Experiment, LossConfig, ScheduleConfig
 from panoptic_deeplab.data.synthetic import LABELS
-from panoptic_deeplab.distributed import ALONE
 from panoptic_deeplab.loss_scale import STEPS_TO_DOUBLE, LossScale
 from panoptic_deeplab.model import PanopticDeepLab, build_model
 from panoptic_deeplab.moving_average import MovingAverage
+from panoptic_deeplab.processes import ALONE
 from panoptic_deeplab.scaling import scale_schedule
 from panoptic_deeplab.stepping import (
     backward,

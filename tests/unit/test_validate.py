@@ -3,7 +3,7 @@
 import torch
 
 from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, RunConfig, ScheduleConfig
-from panoptic_deeplab.data import build_loader
+from panoptic_deeplab.data.loading import build_loader
 from panoptic_deeplab.train import take_step, validate
 from panoptic_deeplab.training import build
 from tiny import TINY_MODEL

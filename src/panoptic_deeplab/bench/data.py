@@ -22,9 +22,10 @@ from torch.utils.data import default_collate
 
 from panoptic_deeplab.bench.base import Result, threads
 from panoptic_deeplab.config import AugmentConfig, DataConfig, Experiment, ScheduleConfig
-from panoptic_deeplab.data import PanopticDataset, build_dataset, build_loader
+from panoptic_deeplab.data import PanopticDataset, build_dataset
 from panoptic_deeplab.data.ahead import fetched_ahead
 from panoptic_deeplab.data.coco_format import CocoSplitWriter
+from panoptic_deeplab.data.loading import build_loader
 from panoptic_deeplab.data.pictures import PictureFile, encode_picture
 from panoptic_deeplab.data.synthetic import SyntheticStreets
 from panoptic_deeplab.structures import Batch

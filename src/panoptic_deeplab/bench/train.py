@@ -31,13 +31,13 @@ from panoptic_deeplab.config import (
     ScheduleConfig,
     Size,
 )
-from panoptic_deeplab.data import PanopticDataset, build_loader
+from panoptic_deeplab.data import PanopticDataset
 from panoptic_deeplab.data.ahead import fetched_ahead
-from panoptic_deeplab.data.loading import TrainingSet
+from panoptic_deeplab.data.loading import TrainingSet, build_loader
 from panoptic_deeplab.depthwise import DepthwiseConv
-from panoptic_deeplab.distributed import ALONE
 from panoptic_deeplab.losses import compute_losses
 from panoptic_deeplab.model import PanopticDeepLab, build_model
+from panoptic_deeplab.processes import ALONE
 from panoptic_deeplab.stepping import compute_dtype
 from panoptic_deeplab.structures import Batch, Targets
 from panoptic_deeplab.train import take_step

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from panoptic_deeplab.assessment import Report, Wanted
     from panoptic_deeplab.counts_file import CountsFile
     from panoptic_deeplab.data.base import PanopticDataset
-    from panoptic_deeplab.distributed import Processes
     from panoptic_deeplab.evaluation_page import Source
     from panoptic_deeplab.predict import Predictor
+    from panoptic_deeplab.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,13 @@ class Evaluate(Networks):
 
 def run_evaluate(options: Evaluate) -> int:
     """Evaluate; print the report, and save it with the predictions where asked."""
+    _check(options)
+    if options.predictions:  # one command's own processes, and no torch, whose import takes seconds
+        from panoptic_deeplab.processes import ALONE
+
+        return _run(options, ALONE)
     from panoptic_deeplab.distributed import joined
 
-    _check(options)
     with joined() as processes:
         return _run(options, processes)
 
@@ -207,7 +211,7 @@ def _counts_file(
 
 
 def _check(options: Evaluate) -> None:
-    from panoptic_deeplab.distributed import from_environment
+    from panoptic_deeplab.processes import from_environment
 
     if options.resume and options.save is None:
         raise ValueError("--resume goes on with what --save has kept; name that folder too.")

@@ -62,7 +62,7 @@ class Train:
 
 def run_train(options: Any) -> int:
     """Train; exit code 130 if the run was interrupted and saved."""
-    from panoptic_deeplab.distributed import from_environment
+    from panoptic_deeplab.processes import from_environment
     from panoptic_deeplab.train import train
     from panoptic_deeplab.training import STATE
 

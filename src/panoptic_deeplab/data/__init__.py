@@ -1,14 +1,11 @@
-"""Data sets by name, and the stream of training batches."""
+"""Data sets by name; the stream of training batches is in `loading`, which needs torch."""
 
 from panoptic_deeplab.data.base import PanopticDataset
 from panoptic_deeplab.data.formats import DATASETS, build_dataset, recognise
-from panoptic_deeplab.data.loading import TrainingSet, build_loader
 
 __all__ = [
     "DATASETS",
     "PanopticDataset",
-    "TrainingSet",
     "build_dataset",
-    "build_loader",
     "recognise",
 ]

@@ -21,7 +21,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def compiled(function: Function) -> Function:
     """Compile a function at its first call, for good where there is a folder to keep it in."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    return _compiled(function)
+
+
+def inlined(function: Function) -> Function:
+    """As `compiled`, for what a loop calls for each block: without counting references at each."""
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: Function, **more: Any) -> Function:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         return cast(Function, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # neither the package's folder nor the user's can be written to

@@ -11,7 +11,8 @@ from panoptic_deeplab.kernels.blocks import BLOCK, are_all, count_leading
 FIRST_SLOTS = 1 << 12
 """Slots of the table at the start; it doubles before it is half full."""
 
-EMPTY = np.int64(-1)
+EMPTY, NEGATIVE = np.int64(-1), np.int64(-2)
+"""Keys of a free slot, and of the first one where an id was negative."""
 
 
 @compiled
@@ -38,13 +39,13 @@ def _grown(keys: Any, counts: Any) -> Any:
 
 
 @compiled
-def _count(first: Any, second: Any) -> Any:
-    """Table of keys and counts; a negative id ends it with the key -2."""
-    keys = np.full(FIRST_SLOTS, EMPTY, np.int64)
-    counts = np.zeros(FIRST_SLOTS, np.int64)
-    used, one, step = 0, np.uintp(1), np.uintp(BLOCK)
-    begin, size = np.uintp(0), np.uintp(len(first))
-    while begin < size:
+def _fill(first: Any, second: Any, begin: Any, keys: Any, counts: Any, used: Any) -> Any:
+    """Count from a place on until the table is half full; the new place and the slots used.
+
+    A loop that exchanged the table for a larger one would count its references at each turn.
+    """
+    one, step, size = np.uintp(1), np.uintp(BLOCK), np.uintp(len(first))
+    while begin < size and 2 * used < len(keys):
         a, b = first[begin], second[begin]
         end = begin + one
         # The length of this step is known before the block is, so the next block is read meanwhile.
@@ -55,18 +56,28 @@ def _count(first: Any, second: Any) -> Any:
         else:
             while end < size and first[end] == a and second[end] == b:
                 end += one
-        if a < 0 or b < 0:
-            keys[0] = np.int64(-2)
-            return keys, counts
         key = np.int64(a) << 32 | np.int64(b)
+        if a < 0 or b < 0:
+            keys[0] = NEGATIVE
+            return size, used
         place = _slot(keys, key)
         if keys[place] == EMPTY:
             keys[place] = key
             used += 1
         counts[place] += np.int64(end - begin)
-        if 2 * used > len(keys):
-            keys, counts = _grown(keys, counts)
         begin = end
+    return begin, used
+
+
+@compiled
+def _count(first: Any, second: Any) -> Any:
+    """Table of keys and counts; a negative id ends it with the key `NEGATIVE`."""
+    keys = np.full(FIRST_SLOTS, EMPTY, np.int64)
+    counts = np.zeros(FIRST_SLOTS, np.int64)
+    begin, used = _fill(first, second, np.uintp(0), keys, counts, 0)
+    while begin < np.uintp(len(first)):
+        keys, counts = _grown(keys, counts)
+        begin, used = _fill(first, second, begin, keys, counts, used)
     return keys, counts
 
 
@@ -83,7 +94,7 @@ def count_pairs(
         Pairs as first << 32 | second, ascending, and their pixels; None if an id is negative.
     """
     keys, counts = _count(first, second)
-    if keys[0] == -2:
+    if keys[0] == NEGATIVE:
         return None
     found = np.flatnonzero(keys != EMPTY)
     found = found[np.argsort(keys[found])]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panoptic_deeplab.kernels.base import compiled
+from panoptic_deeplab.kernels.base import compiled, inlined
 from panoptic_deeplab.kernels.blocks import (
     BLOCK,
     are_all,
@@ -70,7 +70,7 @@ def _half(left: Any, above: Any) -> Any:
     return guess
 
 
-@compiled
+@inlined
 def _undo_block(kind: Any, row: Any, above: Any, out: Any, x: Any, end: Any) -> None:
     """Undo the filter of some pixels of a row, three bytes at once."""
     if kind == UP:
@@ -97,7 +97,7 @@ def _undo_block(kind: Any, row: Any, above: Any, out: Any, x: Any, end: Any) -> 
             out[i] = _pixel(row, i)
 
 
-@compiled
+@inlined
 def _undo(kind: Any, row: Any, above: Any, out: Any) -> bool:
     """Undo the filter of one row; False: an unknown filter.
 
