@@ -28,6 +28,19 @@ def test_unknown_name() -> None:
         panoptic_deeplab.Predictr  # noqa: B018
 
 
+def test_evaluating_saved_predictions_needs_no_torch() -> None:
+    """Its import takes seconds, and each process of an evaluation would wait for it."""
+    code = (
+        "import sys, panoptic_deeplab.evaluate, panoptic_deeplab.data.predictions,"
+        "panoptic_deeplab.commands.evaluate, panoptic_deeplab.commands.data,"
+        "panoptic_deeplab.evaluation_page, panoptic_deeplab.doctor.examination;"
+        "from importlib.util import find_spec;"
+        "find_spec('numba') and __import__('panoptic_deeplab.kernels.joint');"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_importing_the_package_is_cheap() -> None:
     """Neither the package nor the help of its command needs torch."""
     code = (

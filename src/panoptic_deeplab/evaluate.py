@@ -32,7 +32,7 @@ __all__ = ["Report", "evaluate", "evaluate_saved"]
 logger = logging.getLogger(__name__)
 
 WORTH_A_PROCESS = 100
-"""Images for which starting one more process pays off, which takes three to four seconds."""
+"""Images for which starting one more process pays off, which takes some two seconds."""
 
 TURNS = 16
 """Images of each process after which processes tell one another; most that an accident costs."""

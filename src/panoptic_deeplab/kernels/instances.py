@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.interpolation import Axis
-from panoptic_deeplab.kernels.base import compiled, indices, mix
+from panoptic_deeplab.kernels.base import compiled, indices, inlined, mix
 
 TILE_HEIGHT, TILE_WIDTH = 16, 32
 """Pixels that share one list of centers; measured: lists of one or two centers on street scenes."""
 
 
-@compiled
+@inlined
 def _is_highest(heat: Any, y: int, x: int, reach: int) -> bool:
     """Whether no pixel of the window exceeds its middle."""
     height, width = heat.shape
@@ -62,7 +62,7 @@ def find_peaks(heat: NDArray[np.float32], bar: float, nms_kernel: int) -> NDArra
     return None if count < 0 else places[:count]
 
 
-@compiled
+@inlined
 def _near_centers(centers: Any, top: Any, left: Any, bottom: Any, right: Any, near: Any) -> int:
     """List the centers that may be the nearest to some point of a box; returns how many."""
     bar = np.inf
@@ -84,7 +84,7 @@ def _near_centers(centers: Any, top: Any, left: Any, bottom: Any, right: Any, ne
     return count
 
 
-@compiled
+@inlined
 def _aim(
     maps: Any,
     scale: Any,
@@ -132,7 +132,7 @@ def _aim(
             row[x] = value + (place + column_places[x])
 
 
-@compiled
+@inlined
 def _extent(aims: Any, mask: Any, lows: Any, highs: Any) -> Any:
     """Smallest and largest aim of the pixels of a mask; infinities in reverse without any."""
     height, width = aims.shape
@@ -149,7 +149,7 @@ def _extent(aims: Any, mask: Any, lows: Any, highs: Any) -> Any:
     return lows[0], highs[0]
 
 
-@compiled
+@inlined
 def _nearest(centers: Any, near: Any, ys: Any, xs: Any, nearest: Any, numbers: Any) -> None:
     """Number each point of a tile by the nearest of some centers, the lowest if several are."""
     height, width = ys.shape
@@ -168,7 +168,7 @@ def _nearest(centers: Any, near: Any, ys: Any, xs: Any, nearest: Any, numbers: A
                 best[x] = min(best[x], distance)
 
 
-@compiled
+@inlined
 def _count_runs(numbers: Any, classes: Any, length: int, votes: Any) -> None:
     """Add up pixels by number and class, a run at a time: each addition waits for the last."""
     number, class_id, begin = numbers[0], classes[0], 0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoptic_deeplab.interpolation import Axis
-from panoptic_deeplab.kernels.base import compiled, float_of_bits, indices, mix
+from panoptic_deeplab.kernels.base import compiled, float_of_bits, indices, inlined, mix
 
 LONGEST_RUN = 128
 """Pixels whose logits are interpolated at once; 128 x 19 of them fit in a core's first cache."""
@@ -29,7 +29,7 @@ def _exp(x: Any) -> Any:
     return p * float_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
-@compiled
+@inlined
 def _probability_of_run(
     logits: Any,
     low: Any,

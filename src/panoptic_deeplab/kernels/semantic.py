@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from panoptic_deeplab import interpolation
 from panoptic_deeplab.interpolation import Axis
-from panoptic_deeplab.kernels.base import compiled, indices, mix
+from panoptic_deeplab.kernels.base import compiled, indices, inlined, mix
 
 MARGIN = np.float32(interpolation.MARGIN)
 
@@ -94,7 +94,7 @@ def _bounds(logits: Any, low: int, high: int, highest: Any, bars: Any) -> None:
         bars[width - 1] = max(bars[width - 1], min(a, c))
 
 
-@compiled
+@inlined
 def _corner_bar(logits: Any, best: Any, low: int, high: int, j: int, right: int) -> Any:
     """A value that the best class of some corner exceeds at every point of a cell.
 
@@ -113,7 +113,7 @@ def _corner_bar(logits: Any, best: Any, low: int, high: int, j: int, right: int)
     return bar - MARGIN * scale
 
 
-@compiled
+@inlined
 def _settle(
     logits: Any,
     low: int,
