@@ -20,6 +20,7 @@ import cv2
 from rich.progress import Progress
 
 from panoptic_deeplab.assessment import Meters, Report, Wanted
+from panoptic_deeplab.backends import has_numba
 from panoptic_deeplab.data.base import PanopticDataset, read_truth
 from panoptic_deeplab.labels import LabelSpace
 from panoptic_deeplab.metrics.counts import ImageCounts, count_image
@@ -329,8 +330,8 @@ def _in_processes(work: _Work, batches: Sequence[Sequence[int]], count: int) -> 
     has_server = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if has_server else "spawn")
     if has_server:
-        # Imported once, then forked; a module that is not there, for want of numba, is passed over.
-        context.set_forkserver_preload([__name__, "panoptic_deeplab.kernels.joint"])
+        loops = ["panoptic_deeplab.kernels.joint"] if has_numba() else []
+        context.set_forkserver_preload([__name__, *loops])  # imported once, then forked
     pool = ProcessPoolExecutor(count - 1, context, _settle, (work,))
     running = set[Future[_Counted]]()
     try:
